@@ -1,0 +1,244 @@
+"""Every setting, with its type, unit, default and reason. docs/configuration.md lists the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, StringConstraints, model_validator
+
+from alaas.jobs import Feature, Name, Strict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+MIB = 1024 * 1024
+
+
+class TransformConfig(Strict):
+    """How bytes become a vision model's input. Unset values come from the model's weights, else ImageNet's."""
+
+    resize: int | None = Field(default=None, ge=1, le=4096, description="shorter side, pixels; null: no resize")
+    crop: int | None = Field(default=None, ge=1, le=4096, description="centre crop, pixels; null: none")
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+
+
+class InstanceGroup(Strict):
+    """Copies of the model, in the words of Triton's configuration."""
+
+    count: int = Field(default=1, ge=1, le=64)
+    kind: Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"] = "KIND_AUTO"
+    gpus: list[int] | None = None
+
+
+class ModelConfig(Strict):
+    """A model that jobs may name. A request never names a path, a repository or code: only this table does."""
+
+    source: Literal["torchvision", "torch_hub", "file", "null"] = "torchvision"
+    modality: Literal["vision"] = "vision"
+    name: Name | None = Field(default=None, description="torchvision builder or hub entry point; default: the key")
+    weights: str | None = Field(default=None, description="torchvision weights by name (IMAGENET1K_V1), or a file")
+    repo: str | None = Field(default=None, description="torch_hub: a local folder, or owner/name:commit")
+    path: Path | None = Field(default=None, description="file: TorchScript, torch.export, safetensors or state dict")
+    builder: str | None = Field(
+        default=None, description="file: what builds the module of a state dict, 'package.module:callable'"
+    )
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the builder")
+    strip_prefix: str = Field(default="", description="prefix taken off every key of the state dict ('module.')")
+    head: str | None = Field(default=None, description="the last layer, by its dotted name; its input is the embedding")
+    logits: bool = Field(default=True, description="the model gives logits (softmax follows), not probabilities")
+    transform: TransformConfig | None = None
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    instance_group: list[InstanceGroup] = Field(default_factory=lambda: [InstanceGroup()], min_length=1)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="only fp32 selects exactly")
+    compile: bool = Field(default=False, description="torch.compile: faster, other rounding")
+    channels_last: bool = Field(default=True, description="memory layout of convolutions; faster, rounding at 1e-8")
+
+
+class TokenConfig(Strict):
+    owner: Name
+    sha256: Sha256 = Field(description="of the token; `alaas token OWNER` makes both")
+
+
+class ApiConfig(Strict):
+    """The HTTP server. Without tokens it binds to loopback only, and everything belongs to the owner 'local'."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8888
+    workers: int = Field(default=1, ge=1, le=64, description="gunicorn processes")
+    threads: int = Field(default=8, ge=1, le=256)
+    tokens: list[TokenConfig] = Field(default_factory=list)
+    max_body_bytes: int = Field(default=64 * MIB, ge=1024)
+    max_line_bytes: int = Field(default=16 * 1024, ge=256, description="one line of an NDJSON upload")
+    max_depth: int = Field(default=32, ge=4, description="nesting of a JSON body")
+    max_active_jobs: int = Field(default=64, ge=1, description="per owner; more answer 429")
+    max_pool: int = Field(default=20_000_000, ge=1, description="samples of one dataset")
+    max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one uploaded sample")
+
+
+class RedisConfig(Strict):
+    url: SecretStr | None = Field(default=None, description="redis://...; null: embedded, started by `alaas serve`")
+    max_memory_bytes: int = Field(default=512 * MIB, ge=16 * MIB, description="of the embedded server")
+
+
+class CacheConfig(RedisConfig):
+    """The cache's Redis: what passes between stages, and features. May evict. Never the ledger's Redis."""
+
+    intermediate_ttl_s: int = Field(default=900, ge=30)
+    feature_ttl_s: int = Field(default=30 * 86400, ge=60)
+
+
+class BrokerConfig(RedisConfig):
+    """The ledger's Redis: never evicts, append-only file. Celery's hints go there too unless `messages_url` is set."""
+
+    messages_url: SecretStr | None = Field(default=None, description="another broker for the hints (amqp://...)")
+
+
+class CatalogConfig(Strict):
+    url: SecretStr | None = Field(default=None, description="SQLAlchemy URL; null: SQLite in storage.data_dir")
+
+
+class PipelineConfig(Strict):
+    chunk_size: int = Field(default=128, ge=1, le=4096, description="samples of a chunk")
+    window: int = Field(default=8, ge=1, le=10_000, description="chunks that may wait at one stage")
+    in_flight_bytes: int = Field(default=128 * MIB, ge=MIB, description="bytes between stages, over all jobs")
+    lease_s: float = Field(default=60.0, ge=0.5, description="a unit whose worker is silent for so long comes back")
+    stall_s: float = Field(default=120.0, ge=0.5, description="work without progress for so long loses its lease")
+    hint_grace_s: float = Field(default=5.0, ge=0.1, description="an unclaimed unit is hinted again after this")
+    sweep_s: float = Field(default=1.0, ge=0.05)
+    max_attempts: int = Field(default=3, ge=1, le=20, description="then a chunk is split; at one sample, given up")
+    max_rounds: int = Field(default=4, ge=1, description="times that vanished features are computed again")
+    scan_features: list[Feature] = Field(
+        default_factory=lambda: [Feature.PROBABILITIES, Feature.EMBEDDINGS], min_length=1,
+        description="what a push computes ahead, as far as the model gives it",
+    )
+
+
+class FileSourceConfig(Strict):
+    roots: list[Path] | None = Field(
+        default=None, description="folders that file URIs may read; null: the start folder when bound to loopback"
+    )
+
+
+class HttpSourceConfig(Strict):
+    enabled: bool = True
+    ports: list[Port] | None = Field(default=None, description="null: any on loopback without tokens, else 80 and 443")
+    allow_hosts: list[str] = Field(
+        default_factory=list, description="CIDR ranges or host names allowed beside global addresses"
+    )
+    concurrency: int = Field(default=16, ge=1, le=512, description="requests at once for one chunk")
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    read_timeout_s: float = Field(default=15.0, gt=0)
+    total_timeout_s: float = Field(default=60.0, gt=0)
+    max_redirects: int = Field(default=3, ge=0, le=10)
+
+
+class SourcesConfig(Strict):
+    max_sample_bytes: int = Field(default=64 * MIB, ge=1)
+    max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
+    attempts: int = Field(default=3, ge=1, le=10, description="of one sample while its error is transient")
+    retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
+    file: FileSourceConfig = FileSourceConfig()
+    http: HttpSourceConfig = HttpSourceConfig()
+
+
+class PoolConfig(Strict):
+    """One stage's workers as `alaas serve` starts them."""
+
+    processes: int = Field(default=1, ge=0, le=256)
+    concurrency: int = Field(default=2, ge=1, le=512, description="chunks at once in one process")
+
+
+class WorkersConfig(Strict):
+    download: PoolConfig = PoolConfig(concurrency=4)
+    preprocess: PoolConfig = PoolConfig(concurrency=1)
+    inference: PoolConfig = PoolConfig(concurrency=2)
+    selection: PoolConfig = PoolConfig(concurrency=1)
+    dispatcher: int = Field(default=1, ge=0, le=16)
+    max_child_memory_bytes: int = Field(default=4096 * MIB, ge=256 * MIB, description="of a decoding child")
+
+
+class FlowerConfig(Strict):
+    enabled: bool = False
+    port: Port = 5555
+    user: str = "alaas"
+    password: SecretStr | None = Field(default=None, description="null: one is made at start and printed")
+
+
+class TritonConfig(Strict):
+    """`al_server` of the paper's YAML: a serving engine. Until that backend is there, torch serves instead."""
+
+    url: str
+    worker: dict[str, Any] = Field(default_factory=dict)
+
+
+class StorageConfig(Strict):
+    data_dir: Path = Field(default=Path(".alaas"), description="SQLite, embedded Redis, uploads, run files")
+
+
+class TorchHubConfig(Strict):
+    dir: Path | None = Field(default=None, description="torch.hub's folder; null: torch's own default")
+
+
+class Config(Strict):
+    """All of it. Frozen: read once at start."""
+
+    name: str = "alaas"
+    version: str | float | int = "0.1"
+    strategy: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "LeastConfidence"}, description="what a query uses that names none"
+    )
+    models: dict[Name, ModelConfig] = Field(
+        default_factory=lambda: {"resnet18": ModelConfig(weights="IMAGENET1K_V1")},
+        min_length=1, description="the first is what a query uses that names none",
+    )
+    api: ApiConfig = ApiConfig()
+    broker: BrokerConfig = BrokerConfig()
+    cache: CacheConfig = CacheConfig()
+    catalog: CatalogConfig = CatalogConfig()
+    pipeline: PipelineConfig = PipelineConfig()
+    sources: SourcesConfig = SourcesConfig()
+    workers: WorkersConfig = WorkersConfig()
+    flower: FlowerConfig = FlowerConfig()
+    storage: StorageConfig = StorageConfig()
+    torch_hub: TorchHubConfig = TorchHubConfig()
+    triton: TritonConfig | None = None
+
+    @model_validator(mode="after")
+    def _public_needs_tokens(self) -> Config:
+        if not self.is_loopback and not self.api.tokens:
+            raise ValueError("api.host: a public address needs api.tokens (`alaas token OWNER` makes one)")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach the API."""
+        return self.api.host in ("127.0.0.1", "localhost", "::1")
+
+    @property
+    def is_personal(self) -> bool:
+        """One person's machine: loopback and no tokens. Wider rights for sources follow (docs/security.md)."""
+        return self.is_loopback and not self.api.tokens
+
+    @property
+    def default_model(self) -> str:
+        return next(iter(self.models))
+
+    @property
+    def file_roots(self) -> list[Path]:
+        """Folders that file URIs may read, resolved; empty: none."""
+        if self.sources.file.roots is not None:
+            return [root.expanduser().resolve() for root in self.sources.file.roots]
+        return [Path.cwd()] if self.is_personal else []
+
+    @property
+    def catalog_url(self) -> str:
+        if self.catalog.url is not None:
+            return self.catalog.url.get_secret_value()
+        return f"sqlite:///{self.storage.data_dir.expanduser().resolve() / 'catalog.sqlite'}"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.storage.data_dir.expanduser().resolve() / "uploads"

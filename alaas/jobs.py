@@ -1,0 +1,216 @@
+"""What both sides of the wire say about datasets, jobs and reports: one schema for HTTP, OpenAPI and client."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
+
+
+class Stage(StrEnum):
+    """The four stages, in the order of the flow; each is a queue and a pool of workers."""
+
+    DOWNLOAD = "download"
+    PREPROCESS = "preprocess"
+    INFERENCE = "inference"
+    SELECTION = "selection"
+
+
+SCAN_STAGES = (Stage.DOWNLOAD, Stage.PREPROCESS, Stage.INFERENCE)
+"""The stages that a chunk passes through; selection is one unit for the whole job."""
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  # accepted; nothing of it runs yet
+    RUNNING = "running"  # its samples are being scanned or selected from
+    SUCCEEDED = "succeeded"  # its report is there
+    FAILED = "failed"  # nothing could be selected; `error` says why
+    CANCELLED = "cancelled"  # by its owner
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Feature(StrEnum):
+    """What inference computes of a sample and a strategy needs."""
+
+    PROBABILITIES = "probabilities"  # (C,) float32, sums to 1
+    EMBEDDINGS = "embeddings"  # (d,) float32, the input of the model's head
+
+
+class Strict(BaseModel):
+    """Base of everything that comes from outside: unknown keys are refused, values are never coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class DatasetRequest(Strict):
+    """POST /v1/datasets. Pushing to a name that exists adds the URIs that it lacks."""
+
+    name: Name
+    modality: Literal["vision"] = "vision"
+    tags: dict[Name, Name] = Field(default_factory=dict, max_length=50)
+    uris: list[Uri] = Field(default_factory=list, description="samples to push at once; more by /samples")
+
+
+class Dataset(Strict):
+    id: str
+    name: str
+    owner: str
+    modality: str
+    tags: dict[str, str]
+    created: datetime
+    samples: int
+    labelled: int
+
+
+class SamplesRequest(Strict):
+    """POST /v1/datasets/{id}/samples as JSON. NDJSON (one JSON string or {"uri": ...} a line) is streamed."""
+
+    uris: list[Uri] = Field(min_length=1)
+
+
+class SamplesAdded(Strict):
+    received: int
+    added: int
+    duplicates: int = Field(description="URIs that the dataset held already, or that came twice")
+
+
+class Sample(Strict):
+    id: str
+    uri: str
+    label: str | None = None
+
+
+class LabelsRequest(Strict):
+    """POST /v1/datasets/{id}/labels: sample id or URI to label. A labelled sample leaves the pool."""
+
+    labels: dict[str, Name] = Field(min_length=1)
+
+
+class LabelsAdded(Strict):
+    labelled: int
+
+
+class StrategyRequest(Strict):
+    """A strategy by name, and its own parameters beside `type`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    type: Name
+
+
+class JobRequest(Strict):
+    """POST /v1/jobs. Either `dataset_id` or `uris`. `kind: scan` computes features and selects nothing."""
+
+    kind: Literal["query", "scan"] = "query"
+    dataset_id: str | None = None
+    uris: list[Uri] | None = Field(default=None, min_length=1)
+    model: Name | None = Field(default=None, description="a model of the server's configuration; default: its first")
+    strategy: Name | StrategyRequest | None = Field(default=None, description="default: the configuration's")
+    budget: Annotated[StrictInt, Field(ge=1)] | None = Field(default=None, description="how many samples to choose")
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
+    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400)] | None = None
+
+
+class StageProgress(Strict):
+    done: int
+    total: int
+
+
+class Progress(Strict):
+    """Samples that passed each stage; only moves forward. Cached samples count as done in every scan stage."""
+
+    total: int = 0
+    cached: int = 0
+    failed: int = 0
+    stages: dict[Stage, StageProgress] = Field(default_factory=dict)
+
+
+class Problem(Strict):
+    """RFC 9457 `application/problem+json`; also the `error` of a failed job."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
+class Job(Strict):
+    id: str
+    kind: str
+    state: JobState
+    owner: str
+    dataset_id: str
+    model: str
+    strategy: dict[str, Any] | None
+    budget: int | None
+    seed: int
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    deadline_s: float | None = None
+    progress: Progress
+    error: Problem | None = None
+
+
+class Chosen(Strict):
+    """One sample of a report; `score` is higher for what should be labelled first."""
+
+    rank: int
+    id: str
+    uri: str
+    score: float
+
+
+class FailedSample(Strict):
+    id: str
+    uri: str
+    code: str
+    detail: str = ""
+
+
+class Report(Strict):
+    """What a job gives back. A pure function of pool, model, strategy, budget and seed: no times, no job id."""
+
+    kind: str
+    model: str
+    fingerprint: str
+    strategy: dict[str, Any] | None
+    budget: int | None
+    seed: int
+    pool: int = Field(description="unlabelled samples that the job covered")
+    duplicates: int = Field(description="URIs that came more than once; each is kept once")
+    selected: list[Chosen]
+    failed: list[FailedSample]
+    warnings: list[str] = Field(default_factory=list)
+
+
+class ModelCard(Strict):
+    """What is known of a model; everything below `modality` is None until an inference worker has loaded it."""
+
+    name: str
+    modality: str
+    fingerprint: str | None = None
+    transform: str | None = None
+    classes: int | None = None
+    embedding_size: int | None = None
+    outputs: list[Feature] | None = None
+    input_size: list[int] | None = None
+    device: str | None = None
+    error: str | None = None
+
+
+class StrategyCard(Strict):
+    name: str
+    summary: str
+    needs: list[str]
+    parameters: dict[str, Any] = Field(description="JSON Schema of the strategy's parameters")
