@@ -4,8 +4,11 @@
     ├── ConfigError              the operator's YAML, environment or command line
     ├── InvalidRequest      422  a request that names a wrong value in `field`
     │   ├── MalformedRequest 400 a body that is not the JSON we accept
+    │   ├── UnsupportedMediaType 415 a body of another type than the route takes
     │   └── TooLarge        413
     ├── Unauthorized        401
+    ├── Forbidden           403  a page of another site tried to write
+    ├── WrongHost           421  without tokens, only this machine's own names are answered
     ├── NotFound            404  also another owner's things
     ├── Conflict            409
     ├── TooManyRequests     429  with `retry_after_s`
@@ -73,6 +76,12 @@ class MalformedRequest(InvalidRequest):
     title = "The body is not the JSON that this route accepts"
 
 
+class UnsupportedMediaType(InvalidRequest):
+    status = 415
+    code = "unsupported_media_type"
+    title = "The body is of a type that this route does not take"
+
+
 class TooLarge(InvalidRequest):
     status = 413
     code = "too_large"
@@ -83,6 +92,18 @@ class Unauthorized(AlaasError):
     status = 401
     code = "unauthorized"
     title = "A valid bearer token is needed"
+
+
+class Forbidden(AlaasError):
+    status = 403
+    code = "forbidden"
+    title = "That is not allowed from there"
+
+
+class WrongHost(AlaasError):
+    status = 421
+    code = "wrong_host"
+    title = "This server does not answer to that name"
 
 
 class NotFound(AlaasError):

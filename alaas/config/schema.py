@@ -68,7 +68,9 @@ class ApiConfig(Strict):
     host: str = "127.0.0.1"
     port: Port = 8888
     workers: int = Field(default=1, ge=1, le=64, description="gunicorn processes")
-    threads: int = Field(default=8, ge=1, le=256)
+    threads: int = Field(
+        default=8, ge=2, le=256, description="of each process; event streams and POST /post may hold half of them"
+    )
     tokens: list[TokenConfig] = Field(default_factory=list)
     max_body_bytes: int = Field(default=64 * MIB, ge=1024)
     max_line_bytes: int = Field(default=16 * 1024, ge=256, description="one line of an NDJSON upload")
@@ -76,6 +78,8 @@ class ApiConfig(Strict):
     max_active_jobs: int = Field(default=64, ge=1, description="per owner; more answer 429")
     max_pool: int = Field(default=20_000_000, ge=1, description="samples of one dataset")
     max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one uploaded sample")
+    idle_timeout_s: float = Field(default=30.0, ge=0.5, description="a client silent for so long is hung up on")
+    post_wait_s: float = Field(default=120.0, gt=0, le=3600, description="how long POST /post waits for its job")
 
 
 class RedisConfig(Strict):
