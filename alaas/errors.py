@@ -1,29 +1,33 @@
 """Every error that ALaaS raises on purpose, as one tree; both sides of the wire use it.
 
-    AlaasError                   base: `code` (fixed word), `status` (HTTP), `field` (what was wrong)
-    ├── ConfigError              the operator's YAML, environment or command line
-    ├── InvalidRequest      422  a request that names a wrong value in `field`
-    │   ├── MalformedRequest 400 a body that is not the JSON we accept
-    │   ├── UnsupportedMediaType 415 a body of another type than the route takes
-    │   └── TooLarge        413
-    ├── Unauthorized        401
-    ├── Forbidden           403  a page of another site tried to write
-    ├── WrongHost           421  without tokens, only this machine's own names are answered
-    ├── NotFound            404  also another owner's things
-    ├── Conflict            409
-    ├── TooManyRequests     429  with `retry_after_s`
-    ├── ModelError               a model that cannot be loaded or cannot give what was asked
-    ├── JobFailed                the client waited for a job that failed or was cancelled
-    ├── SampleError              one sample cannot be used; `code` is a `SampleCode`
-    └── Transient                worth trying again
-        ├── Unavailable     503  Redis or the catalog is away, with `retry_after_s`
-        ├── Timeout              the client's deadline passed
-        └── TransientSampleError (also a SampleError)
+AlaasError                   base: `code` (fixed word), `status` (HTTP), `field` (what was wrong)
+├── ConfigError              the operator's YAML, environment or command line
+├── InvalidRequest      422  a request that names a wrong value in `field`
+│   ├── MalformedRequest 400 a body that is not the JSON we accept
+│   ├── UnsupportedMediaType 415 a body of another type than the route takes
+│   └── TooLarge        413
+├── Unauthorized        401
+├── Forbidden           403  a page of another site tried to write
+├── WrongHost           421  without tokens, only this machine's own names are answered
+├── NotFound            404  also another owner's things
+├── Conflict            409
+├── TooManyRequests     429  with `retry_after_s`
+├── ModelError               a model that cannot be loaded or cannot give what was asked
+├── JobFailed                the client waited for a job that failed or was cancelled
+├── SampleError              one sample cannot be used; `code` is a `SampleCode`
+└── Transient                worth trying again
+    ├── Unavailable     503  Redis or the catalog is away, with `retry_after_s`
+    ├── Timeout              the client's deadline passed
+    └── TransientSampleError (also a SampleError)
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alaas.jobs import Problem
 
 
 class SampleCode(StrEnum):
@@ -135,8 +139,17 @@ class ModelError(AlaasError):
 
 
 class JobFailed(AlaasError):
+    """`problem` is the job's own error; None when it was cancelled."""
+
     code = "job_failed"
     title = "The job did not succeed"
+
+    def __init__(
+        self, detail: str, *, field: str | None = None, job_id: str | None = None, problem: Problem | None = None
+    ) -> None:
+        super().__init__(detail, field=field)
+        self.job_id = job_id
+        self.problem = problem
 
 
 class Transient(AlaasError):

@@ -115,7 +115,8 @@ class PipelineConfig(Strict):
     max_attempts: int = Field(default=3, ge=1, le=20, description="then a chunk is split; at one sample, given up")
     max_rounds: int = Field(default=4, ge=1, description="times that vanished features are computed again")
     scan_features: list[Feature] = Field(
-        default_factory=lambda: [Feature.PROBABILITIES, Feature.EMBEDDINGS], min_length=1,
+        default_factory=lambda: [Feature.PROBABILITIES, Feature.EMBEDDINGS],
+        min_length=1,
         description="what a push computes ahead, as far as the model gives it",
     )
 
@@ -196,7 +197,8 @@ class Config(Strict):
     )
     models: dict[Name, ModelConfig] = Field(
         default_factory=lambda: {"resnet18": ModelConfig(weights="IMAGENET1K_V1")},
-        min_length=1, description="the first is what a query uses that names none",
+        min_length=1,
+        description="the first is what a query uses that names none",
     )
     api: ApiConfig = ApiConfig()
     broker: BrokerConfig = BrokerConfig()
