@@ -1,0 +1,314 @@
+"""The dispatcher: opens jobs in the ledger, admits their chunks by turns, sweeps, and writes progress down.
+
+`python -P -m alaas_workers.dispatcher`. Any number may run; everything they do is compare-and-set in the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from alaas.config import Config, load_config
+from alaas.errors import NotFound, Unavailable
+from alaas.jobs import SCAN_STAGES, Feature, JobState, ModelCard, Problem, Stage
+from alaas_workers.app import Hints, make_app, node_name
+from alaas_workers.cache import Cache, feature_cost_bytes
+from alaas_workers.catalog import Catalog, JobRecord
+from alaas_workers.ledger import JobLedger, JobSpec, Ledger
+from alaas_workers.logs import set_up_logs
+from alaas_workers.model_cards import ModelCards, row_bytes
+from alaas_workers.planner import Planner
+from alaas_workers.sources import Sources
+from alaas_workers.stages.selection import needs_labelled
+from alaas_workers.sweeper import Sweeper
+from strategies import get_strategy
+
+logger = logging.getLogger(__name__)
+_TICK_S = 0.2  # the longest that admission waits; changes in the ledger wake it sooner
+_RECONCILE_S = 1.0
+_SIGN_OF_LIFE_S = 3.0
+_DESCRIBE_AGAIN_S = 10.0
+_CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
+
+
+@dataclass
+class _Every:
+    """True once per interval."""
+
+    interval_s: float
+    last_s: float = float("-inf")
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now - self.last_s < self.interval_s:
+            return False
+        self.last_s = now
+        return True
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        catalog: Catalog,
+        cache: Cache,
+        cards: ModelCards,
+        sources: Sources,
+        hints: Hints,
+    ) -> None:
+        self._config, self._ledger, self._catalog, self._cache = config, ledger, catalog, cache
+        self._cards, self._hints = cards, hints
+        self._planner = Planner(config, catalog, ledger, cache, sources)
+        self._sweeper = Sweeper(config, ledger, hints)
+        self._node = f"{node_name()}:{os.getpid()}"
+        self._reconcile_due = _Every(_RECONCILE_S)
+        self._sweep_due = _Every(config.pipeline.sweep_s)
+        self._life_due = _Every(_SIGN_OF_LIFE_S)
+        self._progress_due = _Every(1.0)
+        self._described: dict[str, float] = {}
+
+    @classmethod
+    def open(cls, config: Config) -> Dispatcher:
+        return cls(
+            config,
+            ledger=Ledger.open(config),
+            catalog=Catalog.open(config.catalog_url),
+            cache=Cache.open(config),
+            cards=ModelCards.open(config),
+            sources=Sources(config),
+            hints=Hints(make_app(config)),
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`. Whatever is away for a while, the loop goes on."""
+        is_new = True
+        while not stop.is_set():
+            try:
+                self.tick(is_new)
+                is_new = self._ledger.wait_for_work(_TICK_S)
+            except Exception as error:  # one job's trouble must never stop the others
+                if isinstance(error, Unavailable):
+                    logger.warning("waiting: %s", error)
+                else:
+                    logger.exception("the dispatcher's tick failed")
+                stop.wait(1.0)
+        self._ledger.gone("dispatcher", self._node)
+
+    def tick(self, is_new: bool = False) -> None:
+        if self._life_due.is_due():
+            self._ledger.sign_of_life("dispatcher", self._node)
+        if self._reconcile_due.is_due() or is_new:
+            self.reconcile()
+        if self._sweep_due.is_due():
+            self._sweeper.sweep()
+        self.admit()
+        if self._progress_due.is_due():
+            self.save_progress()
+
+    # Catalog and ledger say the same of which jobs are open.
+
+    def reconcile(self) -> None:
+        # The ledger is read first: a job opened between the two reads is then in neither list, not in the wrong one.
+        held = {job.id: job for job in self._ledger.jobs()}
+        records = {record.id: record for record in self._catalog.open_jobs()}
+        for job_id in held.keys() - records.keys():
+            self._forget(job_id)
+        for record in records.values():
+            self._reconcile_one(record, held.get(record.id))
+
+    def _reconcile_one(self, record: JobRecord, job: JobLedger | None) -> None:
+        if _is_past_deadline(record):
+            self._fail(record.id, _deadline_exceeded(record))
+        elif job is None:
+            self._open(record)
+        elif job.problem is not None:
+            self._fail(record.id, job.problem)
+        elif job.spec.fingerprint and self._cards.get(record.model).fingerprint not in (None, job.spec.fingerprint):
+            logger.warning("%s: the model's weights changed, it starts anew", record.id)
+            self._forget(record.id)
+            self._open(record)
+
+    def _open(self, record: JobRecord) -> None:
+        """Put a job into the ledger, as soon as its model is known."""
+        features = features_needed(record, self._config)
+        card = self._card(record)
+        if card is None:
+            self._fail(record.id, _no_such_model(record.model))
+            return
+        if features and card.fingerprint is None:
+            if card.error is not None:
+                self._fail(record.id, _model_failed(card))
+            else:
+                self._describe(record.model)
+            return
+        if record.kind == "scan":
+            features = tuple(feature for feature in features if feature in (card.outputs or []))
+        lacking = [feature for feature in features if feature not in (card.outputs or [])]
+        if lacking:
+            self._fail(record.id, _not_an_output(card, lacking[0]))
+            return
+        features, problem = self._that_fit(record, card, features)
+        if problem is not None:
+            self._fail(record.id, problem)
+            return
+        fingerprint, transform = (card.fingerprint or "", card.transform or "") if features else ("", "")
+        spec = JobSpec(record.owner, record.dataset_id, record.model, fingerprint, transform, features)
+        if self._ledger.open_job(record.id, spec, self._total(record)):
+            logger.info("%s: opened, %s", record.id, ", ".join(features) or "no features needed")
+        self._catalog.mark_running(record.id)
+
+    def _card(self, record: JobRecord) -> ModelCard | None:
+        try:
+            return self._cards.get(record.model)
+        except NotFound:
+            return None  # the configuration changed since the job was accepted
+
+    def _total(self, record: JobRecord) -> int:
+        return record.unlabelled + (len(self._catalog.labelled(record.id)) if needs_labelled(record) else 0)
+
+    def _that_fit(
+        self, record: JobRecord, card: ModelCard, features: tuple[Feature, ...]
+    ) -> tuple[tuple[Feature, ...], Problem | None]:
+        """A scan ahead keeps what fits into the cache; a query needs all of its features, or cannot be answered."""
+        room = self._cache.room_bytes()
+        if room is None or not features:
+            return features, None
+        costs = {feature: record.unlabelled * feature_cost_bytes(row_bytes(card, feature)) for feature in features}
+        if sum(costs.values()) <= _CACHE_SHARE * room:
+            return features, None
+        if record.kind == "scan" and costs[features[0]] <= _CACHE_SHARE * room:
+            return features[:1], None
+        return (), _cache_too_small(sum(costs.values()), round(_CACHE_SHARE * room))
+
+    def _describe(self, model: str) -> None:
+        now = time.monotonic()
+        if now - self._described.get(model, float("-inf")) > _DESCRIBE_AGAIN_S:
+            self._described[model] = now
+            self._hints.describe(model)
+
+    def _fail(self, job_id: str, problem: Problem) -> None:
+        logger.error("%s: failed, %s", job_id, problem.detail)
+        self._catalog.finish(job_id, JobState.FAILED, error=problem)
+        self._forget(job_id)
+
+    def _forget(self, job_id: str) -> None:
+        self._ledger.forget(job_id)
+        self._planner.forget(job_id)
+
+    # Chunks are admitted by turns, while every stage has room.
+
+    def admit(self) -> None:
+        scanning = [job for job in self._ledger.jobs() if job.state == "planning"]
+        jobs = [job for job in _first_of_each_pool(scanning) if not job.planned]
+        room = self._room() if jobs else 0
+        while jobs and room > 0:
+            job, units = self._planner.next_chunk(jobs.pop(0))
+            for unit in units:
+                self._hints.send(unit, unit.stage)
+            room -= 1
+            if not job.planned:
+                jobs.append(job)
+
+    def _room(self) -> int:
+        """How many chunks may be admitted now: none while a stage has a full window waiting, or bytes run out."""
+        units, held = self._ledger.open_units()
+        waiting = {stage: 0 for stage in Stage}
+        for unit in units:
+            if unit not in held:
+                waiting[unit.stage] += 1
+        room = self._config.pipeline.window - max(waiting[stage] for stage in SCAN_STAGES)
+        in_flight = [unit for unit in units if unit.stage is not Stage.SELECTION]
+        metrics = self._ledger.metrics()
+        per_chunk = max(1.0, metrics.bytes_per_chunk)
+        unknown = sum(1 for unit in in_flight if unit.stage is Stage.DOWNLOAD) * per_chunk
+        free = self._config.pipeline.in_flight_bytes - metrics.bytes_in_flight - unknown
+        by_bytes = int(free / per_chunk) if metrics.bytes_per_chunk else room
+        return max(min(room, by_bytes), 0 if in_flight else 1)
+
+    def save_progress(self) -> None:
+        for job in self._ledger.jobs():
+            progress = self._ledger.progress(job.id)
+            if progress is not None:
+                self._catalog.save_progress(job.id, progress)
+
+
+def features_needed(record: JobRecord, config: Config) -> tuple[Feature, ...]:
+    """What inference must compute for a job, in a fixed order."""
+    if record.kind == "scan" or record.strategy is None:
+        return tuple(feature for feature in Feature if feature in config.pipeline.scan_features)
+    parameters = dict(record.strategy)
+    needs = get_strategy(parameters.pop("type"), parameters).needs
+    return tuple(feature for feature in Feature if feature.value in needs)
+
+
+def _first_of_each_pool(jobs: list[JobLedger]) -> list[JobLedger]:
+    """Of jobs over the same pool and model one at a time is scanned: the next finds its features in the cache."""
+    first: dict[tuple[str, ...], str] = {}
+    for job in sorted(jobs, key=lambda job: job.opened):
+        # A job that needs no features scans nothing, and waits for nobody.
+        own = () if job.spec.features else (job.id,)
+        first.setdefault((job.spec.owner, job.spec.dataset_id, job.spec.model, *own), job.id)
+    return [job for job in jobs if job.id in first.values()]
+
+
+def _is_past_deadline(record: JobRecord) -> bool:
+    if record.deadline_s is None:
+        return False
+    return (datetime.now(UTC) - record.created).total_seconds() > record.deadline_s
+
+
+def _deadline_exceeded(record: JobRecord) -> Problem:
+    detail = f"the job did not end within its deadline of {record.deadline_s:g} s"
+    return Problem(title="The deadline passed", status=504, code="deadline_exceeded", detail=detail)
+
+
+def _no_such_model(model: str) -> Problem:
+    detail = f"the configuration has no model {model!r} any more"
+    return Problem(title="No such model", status=422, code="model_error", detail=detail, field="model")
+
+
+def _model_failed(card: ModelCard) -> Problem:
+    detail = f"the model {card.name!r} could not be loaded: {card.error}"
+    return Problem(title="The model cannot be used", status=422, code="model_error", detail=detail, field="model")
+
+
+def _not_an_output(card: ModelCard, feature: Feature) -> Problem:
+    detail = f"the strategy needs {feature}, which the model {card.name!r} does not give"
+    return Problem(title="The model cannot be used so", status=422, code="model_error", detail=detail, field="strategy")
+
+
+def _cache_too_small(needed: int, room: int) -> Problem:
+    detail = (
+        f"the pool's features take about {needed / 2**20:.0f} MiB and the cache has {room / 2**20:.0f} MiB for them;"
+        " raise cache.max_memory_bytes (or maxmemory of the cache's Redis)"
+    )
+    return Problem(title="The cache is too small", status=507, code="cache_too_small", detail=detail)
+
+
+def main() -> None:
+    set_up_logs("dispatcher")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    dispatcher = None
+    config = load_config()
+    while dispatcher is None and not stop.is_set():
+        try:
+            dispatcher = Dispatcher.open(config)
+        except Unavailable as error:
+            logger.warning("waiting: %s", error)
+            stop.wait(1.0)
+    if dispatcher is not None:
+        logger.info("dispatcher ready")
+        dispatcher.run(stop)
+
+
+if __name__ == "__main__":
+    main()

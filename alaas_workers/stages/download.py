@@ -1,0 +1,36 @@
+"""Download: URIs to bytes. Loads neither torch nor the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from alaas.config import Config
+from alaas.errors import SampleError
+from alaas_workers.cache import pack
+from alaas_workers.ledger import FailedAt, Lease
+from alaas_workers.pipeline import Made, TooBig
+from alaas_workers.sources import Sources
+
+
+class Download:
+    def __init__(self, config: Config) -> None:
+        self._sources = Sources(config)
+        self._max_bytes = max(config.pipeline.in_flight_bytes // 4, config.sources.max_sample_bytes)
+
+    def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
+        uris = [sample.uri for sample in lease.samples]
+        results = self._sources.fetch_all(uris, lease.spec.owner, progress)
+        failed, ordinals, versions, arrays = [], [], [], []
+        for sample, result in zip(lease.samples, results, strict=True):
+            if isinstance(result, SampleError):
+                failed.append(FailedAt(sample.ordinal, result.sample_code, result.detail))
+                continue
+            ordinals.append(sample.ordinal)
+            # A planner that could not see the file gave no version, and selection will look for none.
+            versions.append(result.version if sample.version else "")
+            arrays.append(np.frombuffer(result.data, dtype=np.uint8))
+        if sum(array.nbytes for array in arrays) > self._max_bytes and len(arrays) > 1:
+            raise TooBig("more bytes than may be in flight")
+        return Made(pack(ordinals, versions, arrays) if arrays else b"", len(arrays), failed)

@@ -1,0 +1,40 @@
+"""Preprocess: bytes to the smallest arrays that the model's input can be made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from alaas.config import Config
+from alaas.errors import SampleError
+from alaas_workers.cache import pack, unpack
+from alaas_workers.ledger import FailedAt, Lease
+from alaas_workers.models import transform_for
+from alaas_workers.pipeline import Made
+
+if TYPE_CHECKING:
+    from alaas_workers.transforms import VisionTransform
+
+
+class Preprocess:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._transform = cache(self._make_transform)
+
+    def _make_transform(self, model: str) -> VisionTransform:
+        return transform_for(model, self._config.models[model])
+
+    def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
+        transform = self._transform(lease.spec.model)
+        ordinals, versions, raw = unpack(data)
+        failed, kept, arrays = [], [], []
+        for place, (ordinal, sample_bytes) in enumerate(zip(ordinals, raw, strict=True)):
+            progress()
+            try:
+                arrays.append(transform.preprocess(sample_bytes.tobytes(), self._config.sources.max_pixels))
+                kept.append(place)
+            except SampleError as error:
+                failed.append(FailedAt(ordinal, error.sample_code, error.detail))
+        packed = pack([ordinals[i] for i in kept], [versions[i] for i in kept], arrays) if kept else b""
+        return Made(packed, len(kept), failed)

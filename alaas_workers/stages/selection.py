@@ -1,0 +1,162 @@
+"""Selection: features of the whole pool to a report. Opened by the commit of the job's last chunk.
+
+Deterministic, so that doing it again gives the same report; only one commit is published (the catalog compares).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from alaas.config import Config
+from alaas.errors import SampleCode
+from alaas.jobs import Chosen, FailedSample, Feature, JobState, Problem, Report
+from alaas_workers.cache import Cache
+from alaas_workers.catalog import Catalog, JobRecord, PoolSample
+from alaas_workers.gathering import Gathered, gather, pool_pages
+from alaas_workers.ledger import FailedAt, Lease, Ledger
+from alaas_workers.model_cards import ModelCards
+from alaas_workers.pipeline import Made, NotNow
+from strategies import Pool, StrategyError, get_strategy
+
+logger = logging.getLogger(__name__)
+
+
+class Selection:
+    def __init__(self, config: Config) -> None:
+        self._max_rounds = config.pipeline.max_rounds
+        self._catalog = Catalog.open(config.catalog_url)
+        self._cache = Cache.open(config)
+        self._ledger = Ledger.open(config)
+        self._cards = ModelCards.open(config)
+
+    def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made | None:
+        record = self._catalog.get_job(lease.unit.job)
+        if record.state.is_terminal:
+            return Made(b"", 0, [])  # committed by one that died before it could say so
+        gathered, labelled = self._gather(lease, record, progress)
+        failures = self._ledger.failures(record.id)
+        if self._must_scan_again(lease, gathered, failures) and self._ledger.replan(lease):
+            return None
+        progress()
+        self._commit(record, lease, gathered, labelled, failures)
+        return Made(b"", 0, [])
+
+    def _gather(self, lease: Lease, record: JobRecord, progress: Callable[[], None]) -> tuple[Gathered, Gathered]:
+        card = self._cards.get(record.model)
+        if lease.spec.features and card.fingerprint != lease.spec.fingerprint:
+            raise NotNow("the model changed; the dispatcher plans the job anew")
+        samples: list[PoolSample] = []
+        for page in pool_pages(self._catalog, record.id):
+            progress()
+            samples += page
+        labelled = self._catalog.labelled(record.id) if needs_labelled(record) else []
+        pool = gather(self._cache, lease.spec, card, samples)
+        progress()
+        return pool, gather(self._cache, lease.spec, card, labelled)
+
+    def _must_scan_again(self, lease: Lease, gathered: Gathered, failures: dict[int, FailedAt]) -> bool:
+        vanished = sum(
+            1
+            for sample, is_there in zip(gathered.samples, gathered.there, strict=True)
+            if not is_there and sample.ordinal not in failures
+        )
+        job = self._ledger.job(lease.unit.job)
+        if vanished and job is not None and job.round + 1 < self._max_rounds:
+            logger.warning("%s: features of %d samples are gone, scanning them again", lease.unit.job, vanished)
+            return True
+        return False
+
+    def _commit(
+        self,
+        record: JobRecord,
+        lease: Lease,
+        gathered: Gathered,
+        labelled: Gathered,
+        failures: dict[int, FailedAt],
+    ) -> None:
+        failed = _failed_samples(gathered, failures)
+        if gathered.samples and len(failed) == len(gathered.samples):
+            self._catalog.finish(record.id, JobState.FAILED, error=_nothing_to_select(failed))
+            return
+        try:
+            chosen = [] if record.kind == "scan" else choose(record, gathered, labelled)
+        except StrategyError as error:
+            problem = _strategy_refused(error)
+            self._catalog.finish(record.id, JobState.FAILED, error=problem)
+            return
+        report = Report(
+            kind=record.kind,
+            model=record.model,
+            fingerprint=lease.spec.fingerprint,
+            strategy=record.strategy,
+            budget=record.budget,
+            seed=record.seed,
+            pool=len(gathered.samples),
+            duplicates=record.duplicates,
+            selected=chosen,
+            failed=failed,
+            warnings=_warnings(record, chosen, failed),
+        )
+        self._catalog.finish(record.id, JobState.SUCCEEDED, report=report)
+
+
+def choose(record: JobRecord, gathered: Gathered, labelled: Gathered) -> list[Chosen]:
+    """Run the job's strategy over the samples that have their features. Raises StrategyError."""
+    parameters = dict(record.strategy or {})
+    strategy = get_strategy(parameters.pop("type"), parameters)
+    samples, features = gathered.complete()
+    arrays: dict[str, Any] = {feature.value: rows for feature, rows in features.items()}
+    if labelled.samples:
+        arrays["labelled_embeddings"] = labelled.complete()[1][Feature.EMBEDDINGS]
+    pool = Pool(ids=[sample.id for sample in samples], features=arrays, seed=record.seed)
+    selection = strategy.select(pool, record.budget or 0, np.random.default_rng(record.seed))
+    return [
+        Chosen(rank=rank, id=samples[index].id, uri=samples[index].uri, score=float(score))
+        for rank, (index, score) in enumerate(zip(selection.indices, selection.scores, strict=True), start=1)
+    ]
+
+
+def needs_labelled(record: JobRecord) -> bool:
+    """Whether the job's strategy looks at what is labelled already."""
+    if record.strategy is None:
+        return False
+    parameters = dict(record.strategy)
+    strategy = get_strategy(parameters.pop("type"), parameters)
+    return "labelled_embeddings" in strategy.needs | strategy.uses
+
+
+def _failed_samples(gathered: Gathered, failures: dict[int, FailedAt]) -> list[FailedSample]:
+    failed = []
+    for place in np.flatnonzero(~gathered.there).tolist():
+        sample = gathered.samples[place]
+        reason = failures.get(sample.ordinal) or FailedAt(sample.ordinal, SampleCode.UNSTABLE, "")
+        failed.append(FailedSample(id=sample.id, uri=sample.uri, code=reason.code, detail=reason.detail))
+    return failed
+
+
+def _nothing_to_select(failed: list[FailedSample]) -> Problem:
+    counts: dict[str, int] = {}
+    for sample in failed:
+        counts[sample.code] = counts.get(sample.code, 0) + 1
+    reasons = ", ".join(f"{count} {code}" for code, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return Problem(
+        title="Nothing can be selected",
+        status=422,
+        code="nothing_to_select",
+        detail=f"each of the {len(failed)} samples failed: {reasons}",
+    )
+
+
+def _strategy_refused(error: StrategyError) -> Problem:
+    title = "The strategy cannot be used so"
+    return Problem(title=title, status=422, code="strategy_error", detail=str(error), field="strategy")
+
+
+def _warnings(record: JobRecord, chosen: list[Chosen], failed: list[FailedSample]) -> list[str]:
+    if record.budget is not None and len(chosen) < record.budget:
+        return [f"{len(chosen)} samples chosen instead of {record.budget}: {len(failed)} of the pool failed"]
+    return []
