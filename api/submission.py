@@ -1,0 +1,112 @@
+"""Judges a job before it is accepted: pool, model, strategy, budget and URIs; what is wrong is said with its field."""
+
+from __future__ import annotations
+
+import logging
+from difflib import get_close_matches
+from typing import Any
+
+from alaas.config import Config
+from alaas.errors import InvalidRequest, ModelError, SampleCode, TooLarge, Unavailable
+from alaas.jobs import JobRequest, ModelCard
+from alaas_workers.catalog import JobRecord
+from alaas_workers.sources import check_uri
+from api.parts import Parts
+from strategies import Strategy, StrategyError, get_strategy
+
+logger = logging.getLogger(__name__)
+LEAST_FREE_FRACTION = 0.1
+_URI_FAULTS = {
+    SampleCode.BAD_URI: "is not a URI that can be read (credentials belong into the server's configuration)",
+    SampleCode.UNKNOWN_SCHEME: "has a scheme that this server does not read",
+}
+
+
+def submit(
+    own: Parts, owner: str, asked: JobRequest, key: str | None, digest: str, *, field: str = "uris.{}"
+) -> JobRecord:
+    """Accept the job: checked, in the catalog, and the dispatcher woken. `field` names the URI at an index."""
+    model = _model(asked, own.config)
+    strategy = _strategy(asked, own.config)
+    _check_shape(asked)
+    _check_needs(strategy, own.cards.get(model))
+    _check_uris(asked, own.config, field)
+    if own.ledger.free_fraction() < LEAST_FREE_FRACTION:
+        raise Unavailable("the ledger's memory is nearly full; jobs that end make room", retry_after_s=10)
+    record, _ = own.catalog.create_job(
+        owner,
+        asked,
+        model=model,
+        strategy=_as_dict(strategy) if strategy else None,
+        max_active=own.config.api.max_active_jobs,
+        idempotency_key=key,
+        request_digest=digest if key else None,
+    )
+    _wake(own, record)
+    return record
+
+
+def _wake(own: Parts, record: JobRecord) -> None:
+    """Tell the dispatcher now. It also looks into the catalog by itself, so that nothing accepted depends on this."""
+    try:
+        own.ledger.submit(record.id)
+    except Unavailable:
+        logger.warning("the ledger went away after job %s was accepted; the dispatcher finds it later", record.id)
+
+
+def _check_shape(asked: JobRequest) -> None:
+    if (asked.dataset_id is None) == (asked.uris is None):
+        raise InvalidRequest("give either dataset_id or uris", field="dataset_id")
+    if asked.kind == "query" and asked.budget is None:
+        raise InvalidRequest("is required: how many samples to choose", field="budget")
+    if asked.kind == "scan" and asked.budget is not None:
+        raise InvalidRequest("a scan chooses nothing", field="budget")
+    if asked.kind == "scan" and asked.strategy is not None:
+        raise InvalidRequest("a scan chooses nothing", field="strategy")
+
+
+def _model(asked: JobRequest, config: Config) -> str:
+    name = config.default_model if asked.model is None else asked.model
+    if name not in config.models:
+        near = get_close_matches(name, list(config.models), n=1, cutoff=0.0)
+        raise InvalidRequest(f"no model {name[:60]!a}; nearest known: {near[0]!a}", field="model")
+    return name
+
+
+def _strategy(asked: JobRequest, config: Config) -> Strategy | None:
+    if asked.kind == "scan":
+        return None
+    chosen = config.strategy if asked.strategy is None else asked.strategy
+    if isinstance(chosen, str):
+        chosen = {"type": chosen}
+    parameters: dict[str, Any] = dict(chosen if isinstance(chosen, dict) else chosen.model_dump())
+    try:
+        return get_strategy(str(parameters.pop("type")), parameters)
+    except StrategyError as error:
+        field = "strategy" if error.field in (None, "type") else f"strategy.{error.field}"
+        raise InvalidRequest(error.detail, field=field) from None
+
+
+def _as_dict(strategy: Strategy) -> dict[str, Any]:
+    """With every parameter, so that a default that changes later does not change this job."""
+    return {"type": type(strategy).__name__, **strategy.model_dump(mode="json")}
+
+
+def _check_needs(strategy: Strategy | None, card: ModelCard) -> None:
+    if strategy is None or card.outputs is None:
+        return
+    # What is known of labelled samples comes from the same output of the model.
+    needed = {need.removeprefix("labelled_") for need in strategy.needs}
+    missing = sorted(needed - {output.value for output in card.outputs})
+    if missing:
+        detail = f"{type(strategy).__name__} needs {' and '.join(missing)}, which the model {card.name!r} does not give"
+        raise ModelError(detail, field="strategy")
+
+
+def _check_uris(asked: JobRequest, config: Config, field: str) -> None:
+    if len(asked.uris or []) > config.api.max_pool:
+        raise TooLarge(f"a pool holds {config.api.max_pool} samples at most", field=field.partition(".")[0])
+    for index, uri in enumerate(asked.uris or []):
+        fault = check_uri(uri, config)
+        if fault is not None:
+            raise InvalidRequest(_URI_FAULTS.get(fault, str(fault)), field=field.format(index))

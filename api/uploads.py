@@ -1,0 +1,98 @@
+"""Files of the client's machine: read in place where the server sees the very same file, else sent up once by hash."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256 as new_sha256
+from pathlib import Path
+from typing import IO
+
+from flask import Response, request
+
+from alaas.config import Config
+from alaas.errors import InvalidRequest, SampleError, Unavailable
+from alaas_workers.sources import upload_path
+from api.bodies import read_capped
+from api.parts import parts
+from api.routing import OCTETS, Call, RouteTable, json_answer
+from api.wire import Missing, MissingRequest, Readable, ReadableRequest, Uploaded
+
+ROUTES = RouteTable()
+
+
+@ROUTES.add("POST", "/v1/files/readable", {200: Readable}, body=ReadableRequest)
+def readable(call: Call) -> Response:
+    """Which of these files the server sees with the same size and time, beneath its roots, and can read in place"""
+    seen = parts().files
+    return json_answer(
+        Readable(
+            readable=[
+                seen.version(file.uri, call.owner) == f"{file.size_bytes}-{file.mtime_ns}" for file in call.body.files
+            ]
+        )
+    )
+
+
+@ROUTES.add("POST", "/v1/uploads/missing", {200: Missing}, body=MissingRequest)
+def missing_uploads(call: Call) -> Response:
+    """Which of these contents the server does not hold of you"""
+    config = parts().config
+    absent = [sha256 for sha256 in call.body.sha256 if not upload_path(config, call.owner, sha256).is_file()]
+    return json_answer(Missing(missing=absent))
+
+
+@ROUTES.add("PUT", "/v1/uploads/<sha256>", {201: Uploaded, 200: Uploaded}, streams=(OCTETS,))
+def upload(call: Call, sha256: str) -> Response:
+    """Send up one file's bytes, which must have that SHA-256; its URI is then upload://SHA256"""
+    path = _path(parts().config, call.owner, sha256)
+    with _storage_faults():
+        was_there = path.is_file()
+        size_bytes = _store(path, sha256, parts().config.api.max_upload_bytes)
+    return json_answer(Uploaded(uri=f"upload://{sha256}", size_bytes=size_bytes), 200 if was_there else 201)
+
+
+def _path(config: Config, owner: str, sha256: str) -> Path:
+    try:
+        return upload_path(config, owner, sha256)
+    except SampleError:
+        raise InvalidRequest("expected 64 hexadecimal digits in lower case", field="sha256") from None
+
+
+def _store(path: Path, sha256: str, max_bytes: int) -> int:
+    """Write beside the target and rename, so that nobody ever reads a part of a file or of a wrong one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _temporary(path.parent) as file:
+        digest = new_sha256()
+        size_bytes = 0
+        for piece in read_capped(request.stream, request.content_length, max_bytes):
+            digest.update(piece)
+            size_bytes += file.write(piece)
+        if digest.hexdigest() != sha256:
+            raise InvalidRequest("the bytes have another SHA-256", field="sha256")
+        file.flush()
+        os.replace(file.name, path)
+    return size_bytes
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[IO[bytes]]:
+    """A file that is gone at the end unless it was renamed."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".incoming-", delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _storage_faults() -> Iterator[None]:
+    """A full or broken disk as 503, without its path."""
+    try:
+        yield
+    except OSError as error:
+        what = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
+        raise Unavailable(f"the storage for uploads {what}", retry_after_s=30) from error
