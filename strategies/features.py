@@ -1,0 +1,109 @@
+"""What a pool may hold: ids and feature arrays are checked here once, so that no strategy has to.
+
+A feature that is not in `_CHECKS` only has to be finite; a kind that has rules of its own gets a line there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.blocks import row_blocks
+from strategies.errors import StrategyError
+
+Feature = NDArray[np.floating[Any]]
+
+SUM_TOLERANCE = 1e-3
+LABELLED_PREFIX = "labelled_"  # features of the labelled samples have L rows, all others one row for each id
+_LARGEST = np.float64(np.finfo(np.float32).max)
+_NAMED_ROWS = 5
+
+
+def checked_ids(ids: Sequence[str] | NDArray[np.str_]) -> tuple[str, ...]:
+    """`ids` as a tuple. Raises StrategyError for ids that are not text or that repeat."""
+    known = tuple(ids.tolist()) if isinstance(ids, np.ndarray) else tuple(ids)
+    if not all(issubclass(kind, str) for kind in set(map(type, known))):
+        raise StrategyError("every id must be text", field="ids")
+    if len(set(known)) < len(known):
+        first: dict[str, int] = {}
+        rows = [row for row, name in enumerate(known) if first.setdefault(name, row) != row]
+        raise StrategyError(f"ids repeat: {_named(rows)}, as {known[rows[0]]!r:.100}", field="ids", rows=rows)
+    return known
+
+
+def checked_features(features: Mapping[str, Any], size: int) -> dict[str, Feature]:
+    """Read-only views of `features`, each checked by its rules. Raises StrategyError naming feature and rows."""
+    views = {name: _checked(name, value, size) for name, value in features.items()}
+    for name, labelled in views.items():
+        pool = views.get(name.removeprefix(LABELLED_PREFIX), labelled)
+        if len(labelled) and len(pool) and labelled.shape[1:] != pool.shape[1:]:
+            raise StrategyError(f"{name} has rows of {labelled.shape[1:]}, the pool's are {pool.shape[1:]}", field=name)
+    return views
+
+
+def _checked(name: str, value: Any, size: int) -> Feature:
+    array = np.asarray(value).view()
+    array.flags.writeable = False
+    if not np.issubdtype(array.dtype, np.floating):
+        raise StrategyError(f"{name} must be an array of floats, not of {array.dtype}", field=name)
+    if array.ndim != _DIMENSIONS.get(name.removeprefix(LABELLED_PREFIX), max(1, array.ndim)):
+        raise StrategyError(
+            f"{name} must have one row of values for each sample, not the shape {array.shape}", field=name
+        )
+    if not name.startswith(LABELLED_PREFIX) and len(array) != size:
+        raise StrategyError(f"{name} has {len(array)} rows for {size} ids", field=name)
+    if len(array) and not array[0].size:
+        raise StrategyError(f"{name} has rows without values", field=name)
+    _refuse(name, array, _is_not_finite, "hold NaN, Inf or what float32 cannot hold")
+    for test, complaint in _CHECKS.get(name.removeprefix(LABELLED_PREFIX), ()):
+        _refuse(name, array, test, complaint)
+    return array
+
+
+def _refuse(name: str, array: Feature, test: Callable[[Feature], NDArray[np.bool_]], complaint: str) -> None:
+    found = [np.flatnonzero(test(array[block])) + block.start for block in row_blocks(array)]
+    rows = [int(row) for row in np.concatenate(found)] if found else []
+    if rows:
+        raise StrategyError(f"{name}: {_named(rows)} {complaint}", field=name, rows=rows)
+
+
+def _named(rows: Sequence[int]) -> str:
+    """`row 3 (1 in all)`, or `rows 3, 5, ... (90 in all)`."""
+    shown = ", ".join(map(str, rows[:_NAMED_ROWS])) + (", ..." if len(rows) > _NAMED_ROWS else "")
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown} ({len(rows)} in all)"
+
+
+def _is_not_finite(block: Feature) -> NDArray[np.bool_]:
+    # The comparison is False for NaN, and refuses float64 beyond what the squares of distances can bear.
+    fine: NDArray[np.bool_] = np.abs(block).reshape(len(block), -1).max(axis=1) <= _LARGEST
+    return ~fine
+
+
+def _is_negative(block: Feature) -> NDArray[np.bool_]:
+    negative: NDArray[np.bool_] = block.min(axis=1) < 0
+    return negative
+
+
+def _has_wrong_sum(block: Feature) -> NDArray[np.bool_]:
+    """Sigmoid scores of several classes do not sum to 1; one column alone is read as [1 - p, p]."""
+    if block.shape[1] == 1:
+        above: NDArray[np.bool_] = block[:, 0] > 1
+        return above
+    wrong: NDArray[np.bool_] = np.abs(block.astype(np.float64, order="C").sum(axis=1) - 1.0) > SUM_TOLERANCE
+    return wrong
+
+
+_DIMENSIONS = {"probabilities": 2, "embeddings": 2}
+_Check = tuple[Callable[[Feature], NDArray[np.bool_]], str]
+_CHECKS: dict[str, tuple[_Check, ...]] = {
+    "probabilities": (
+        (_is_negative, "hold negative probabilities"),
+        (
+            _has_wrong_sum,
+            f"do not sum to 1 within {SUM_TOLERANCE} (softmax the logits; sigmoid scores are no distribution)",
+        ),
+    ),
+}
