@@ -12,6 +12,7 @@ from alaas.jobs import Feature, Name, Strict
 Port = Annotated[int, Field(ge=0, le=65535)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 MIB = 1024 * 1024
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class TransformConfig(Strict):
@@ -167,6 +168,7 @@ class WorkersConfig(Strict):
 
 class FlowerConfig(Strict):
     enabled: bool = False
+    host: str = Field(default="127.0.0.1", description="a public address needs flower.password")
     port: Port = 5555
     user: str = "alaas"
     password: SecretStr | None = Field(default=None, description="null: one is made at start and printed")
@@ -218,10 +220,16 @@ class Config(Strict):
             raise ValueError("api.host: a public address needs api.tokens (`alaas token OWNER` makes one)")
         return self
 
+    @model_validator(mode="after")
+    def _public_flower_needs_a_password(self) -> Config:
+        if self.flower.host not in _LOOPBACK and self.flower.password is None:
+            raise ValueError("flower.host: a public address needs flower.password")
+        return self
+
     @property
     def is_loopback(self) -> bool:
         """True when only this machine can reach the API."""
-        return self.api.host in ("127.0.0.1", "localhost", "::1")
+        return self.api.host in _LOOPBACK
 
     @property
     def is_personal(self) -> bool:
