@@ -1,0 +1,115 @@
+"""Reads a chunk's samples at once and in order; the download stage and the dispatcher call nothing else of sources."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+
+from alaas.config import Config
+from alaas.errors import ConfigError, SampleCode, SampleError
+from alaas_workers.sources.addresses import AddressRules
+from alaas_workers.sources.base import Fetched, Source
+from alaas_workers.sources.event_loop import EventLoopThread
+from alaas_workers.sources.failures import failure
+from alaas_workers.sources.registry import Entry, entry_for, open_source
+from alaas_workers.sources.retry import retry_delay_s
+
+logger = logging.getLogger(__name__)
+
+
+class Sources:
+    """Every source of one process. Thread-safe; make it after the last fork. Raises ConfigError for a bad range."""
+
+    def __init__(self, config: Config) -> None:
+        AddressRules.of(config)  # the operator's mistake shows at the start, not sample by sample
+        self._config = config
+        self._loop = EventLoopThread()
+        self._lock = threading.Lock()
+        self._opened: dict[str, Source] = {}
+
+    def version(self, uri: str, owner: str) -> str:
+        """The version of what is at `uri` now, or "" where none is cheap or nothing is there. Never raises."""
+        try:
+            entry = entry_for(uri, self._config)
+            return self._source(entry).version(uri, owner) if entry.has_versions else ""
+        except SampleError:
+            return ""
+
+    def fetch_all(
+        self, uris: Sequence[str], owner: str, on_progress: Callable[[], None] = lambda: None
+    ) -> list[Fetched | SampleError]:
+        """The bytes of each URI, or why there are none, in the order of `uris`.
+
+        `on_progress` is called on the event loop's thread when a sample is finished, so it must return at once; what
+        it raises stops the rest and is raised here.
+        """
+        return self._loop.run(self._fetch_all(uris, owner, on_progress))
+
+    def close(self) -> None:
+        with self._lock:
+            opened, self._opened = list(self._opened.values()), {}
+        if opened:
+            self._loop.run(_close_all(opened))
+        self._loop.close()
+
+    async def _fetch_all(
+        self, uris: Sequence[str], owner: str, on_progress: Callable[[], None]
+    ) -> list[Fetched | SampleError]:
+        results: dict[int, Fetched | SampleError] = {}
+        waiting = iter(enumerate(uris))
+
+        async def take_next() -> None:
+            for index, uri in waiting:
+                results[index] = await self._fetch(uri, owner)
+                on_progress()
+
+        lanes = min(self._config.sources.http.concurrency, len(uris))
+        tasks = [asyncio.create_task(take_next()) for _ in range(lanes)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return [results[index] for index in range(len(uris))]
+
+    async def _fetch(self, uri: str, owner: str) -> Fetched | SampleError:
+        """One sample, tried as often as its errors allow."""
+        for attempt in itertools.count(1):
+            try:
+                return await self._try(uri, owner)
+            except SampleError as error:
+                delay_s = retry_delay_s(error, attempt, self._config.sources)
+                if delay_s is None:  # a new error, since the caught one holds its frames and their bytes
+                    return SampleError(error.sample_code, error.detail)
+            await asyncio.sleep(delay_s)
+        raise AssertionError("itertools.count ended")
+
+    async def _try(self, uri: str, owner: str) -> Fetched:
+        try:
+            return await self._source(entry_for(uri, self._config)).fetch(uri, owner)
+        except SampleError:
+            raise
+        except Exception as error:
+            # The message may hold the URI, and with it a signature: only where it happened is logged.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("a source broke: %s at\n%s", type(error).__name__, where)
+            raise failure(SampleCode.REMOTE_ERROR) from None
+
+    def _source(self, entry: Entry) -> Source:
+        with self._lock:
+            if entry.target not in self._opened:
+                try:
+                    self._opened[entry.target] = open_source(entry, self._config)
+                except ConfigError as error:
+                    raise SampleError(SampleCode.UNKNOWN_SCHEME, error.detail) from error
+            return self._opened[entry.target]
+
+
+async def _close_all(sources: Sequence[Source]) -> None:
+    for source in sources:
+        await source.close()

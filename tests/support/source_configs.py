@@ -1,0 +1,26 @@
+"""Configurations for tests of the sources: quick to give up, of one person's machine or of a public server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alaas.config import Config, parse_config
+
+QUICK = {"connect_timeout_s": 0.5, "read_timeout_s": 0.3, "total_timeout_s": 0.6}
+
+
+def personal(data_dir: Path, *, http: dict[str, Any] | None = None, **sources: Any) -> Config:
+    """Bound to loopback without tokens."""
+    return parse_config(_raw(data_dir, http or {}, sources))
+
+
+def public(data_dir: Path, *, http: dict[str, Any] | None = None, **sources: Any) -> Config:
+    """With tokens: only global addresses and what the operator lists."""
+    tokens = {"tokens": [{"owner": "somebody", "sha256": "0" * 64}]}
+    return parse_config(_raw(data_dir, http or {}, sources) | {"api": tokens})
+
+
+def _raw(data_dir: Path, http: dict[str, Any], sources: dict[str, Any]) -> dict[str, Any]:
+    defaults = {"attempts": 2, "retry_delay_s": 0.0, "file": {"roots": []}, "http": QUICK | http}
+    return {"storage": {"data_dir": str(data_dir)}, "sources": defaults | sources}
