@@ -70,19 +70,20 @@ class Client(Calls):
         dataset: str | None = None,
         model: str | None = None,
         timeout_s: float | None = None,
+        progress: bool | None = None,
     ) -> Job:
         """Push a pool and scan it, so that a later `query` mostly selects. Returns the scan's job.
 
         `dataset` names the pool, to grow it by later pushes; without one, the same list is the same pool and
         another list another pool. `asynchronous`: do not wait for the scan.
         """
-        with self._lines(data_list) as lines:
+        with self._lines(data_list, progress) as lines:
             if lines.count == 0:
                 raise InvalidRequest("there is nothing to push", field="data_list")
             self._pushed = self.create_dataset(dataset or f"pool-{lines.digest}")
             self.add_uris(self._pushed, lines)
         job = self.submit_job(kind="scan", dataset=self._pushed, model=model)
-        return job if asynchronous else self.wait(job, timeout_s)
+        return job if asynchronous else self.wait(job, timeout_s, progress=progress)
 
     def query(
         self,
@@ -94,6 +95,7 @@ class Client(Calls):
         dataset: Dataset | str | None = None,
         deadline_s: float | None = None,
         timeout_s: float | None = None,
+        progress: bool | None = None,
     ) -> Selected:
         """The `budget` samples worth labelling first, of the last pushed pool or of `dataset`.
 
@@ -105,7 +107,7 @@ class Client(Calls):
         job = self.submit_job(
             dataset=pool, budget=budget, strategy=strategy, model=model, seed=seed, deadline_s=deadline_s
         )
-        return self._selected(self.wait(job, timeout_s))
+        return self._selected(self.wait(job, timeout_s, progress=progress))
 
     def query_by_uri(
         self,
@@ -116,15 +118,16 @@ class Client(Calls):
         seed: int = 0,
         *,
         timeout_s: float | None = None,
+        progress: bool | None = None,
         in_place: bool = True,
     ) -> Selected:
         """Choose from a list in one call, as in the published package. `in_place` False uploads every local file."""
         budget, uris = checked_budget(budget), list(checked_uris(url_list, "url_list"))
         if not uris:
             raise InvalidRequest("there is nothing to choose from", field="url_list")
-        sent = list(self._sent(uris, in_place))
+        sent = list(self._sent(uris, in_place, progress))
         job = self.submit_job(uris=sent, budget=budget, strategy=strategy, model=model, seed=seed)
-        return self._selected(self.wait(job, timeout_s))
+        return self._selected(self.wait(job, timeout_s, progress=progress))
 
     def query_by_images(self, paths: Iterable[UriLike], budget: int, **options: Any) -> Selected:
         """Choose from image files of this machine; their bytes go up once each, by content hash. Returns paths."""
@@ -172,11 +175,12 @@ class Client(Calls):
     def _selected(self, job: Job) -> Selected:
         return Selected(self.report(job), self._given, job)
 
-    def _lines(self, uris: Iterable[UriLike]) -> UriLines:
-        return UriLines(self._sent(checked_uris(uris)))
+    def _lines(self, uris: Iterable[UriLike], progress: bool | None = None) -> UriLines:
+        return UriLines(self._sent(checked_uris(uris), progress=progress))
 
-    def _sent(self, uris: Iterable[str], in_place: bool = True) -> Iterator[str]:
-        for given, sent in sent_uris(self._http, uris, in_place=in_place, progress=self.progress):
+    def _sent(self, uris: Iterable[str], in_place: bool = True, progress: bool | None = None) -> Iterator[str]:
+        progress = self.progress if progress is None else progress
+        for given, sent in sent_uris(self._http, uris, in_place=in_place, progress=progress):
             if sent != given:
                 self._given.setdefault(sent, given)
             yield sent

@@ -50,7 +50,9 @@ LIGHT = {
 }
 """Module to what a process that imports it must not have loaded: memory and start-up time of every such process."""
 
-NOT_YET: frozenset[str] = frozenset({name for name in LIGHT if name not in ("alaas", "alaas.config")})
+NOT_YET: frozenset[str] = frozenset(
+    {name for name in LIGHT if name not in ("alaas", "alaas.config", "alaas.client", "alaas.server")}
+)
 """Modules of LIGHT that are not written; one that is written and still named here fails its test."""
 
 
