@@ -1,0 +1,26 @@
+"""Engine to "module:Class", imported at first use: nobody needs torch for a null model, nor Triton's client for torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from alaas.config import Config, ModelConfig
+from alaas_workers.backends.protocol import Backend
+from alaas_workers.models import settings_of
+
+ENGINES = {
+    "torch": "alaas_workers.backends.torch_backend:TorchBackend",
+    "null": "alaas_workers.backends.null_backend:NullBackend",
+}
+"""A class here is made with (name, config) and raises ModelError for a model that it cannot serve."""
+
+
+def engine_of(settings: ModelConfig) -> str:
+    return "null" if settings.source == "null" else "torch"
+
+
+def open_backend(name: str, config: Config) -> Backend:
+    """Load the model called `name` and warm it up; takes seconds. Raises ModelError naming the setting to mend."""
+    module, _, class_name = ENGINES[engine_of(settings_of(name, config))].partition(":")
+    return cast(Backend, getattr(import_module(module), class_name)(name, config))

@@ -1,0 +1,106 @@
+"""From a model's settings to a model that has run once: build, place, try out, complete its card."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from alaas.config import Config
+from alaas.errors import ModelError
+from alaas.jobs import Feature, ModelCard
+from alaas_workers.models.built import BuildContext, Built
+from alaas_workers.models.fingerprint import fingerprint, weights_digest
+from alaas_workers.models.head import find_head, is_not_the_head
+from alaas_workers.models.loaded import LoadedModel, WithEmbedding
+from alaas_workers.models.registry import settings_of, source_module, transform_for
+
+logger = logging.getLogger(__name__)
+
+Features = dict[Feature, torch.Tensor]
+
+_USUAL_SIDE = 224
+"""Of the example image where the transform names no size."""
+
+
+def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
+    """See `alaas_workers.models.load_model`."""
+    settings = settings_of(name, config)
+    context = BuildContext(name, settings, config)
+    transform = transform_for(name, settings)
+    built: Built = source_module(settings.source).build(context)
+    if not built.is_program:  # a program was frozen when it was made, and an exported one refuses the call
+        built.module.eval().requires_grad_(False)
+    weights = "" if built.is_program else weights_digest(built.module)
+    head = find_head(built, context)
+    module = WithEmbedding(built.module, head)
+    card = ModelCard(name=name, modality=settings.modality, transform=transform.id)
+    model = LoadedModel(module, head, settings, transform, torch.device(device), built.is_program, card)
+    _place(model)
+    features = _try_out(model, context)
+    if settings.head is None and is_not_the_head(built.module, head, features[Feature.PROBABILITIES].shape[1]):
+        module.forget_head()
+        model = replace(model, head=None)
+        del features[Feature.EMBEDDINGS]
+    digest = fingerprint(weights, built.architecture, settings, transform.id, model.head)
+    return replace(model, card=_complete(model, features, digest))
+
+
+def example_batch(model: LoadedModel, rows: int) -> torch.Tensor:
+    """`rows` black images of the size that the model is given, as its input."""
+    side = model.transform.settings.resize or _USUAL_SIDE
+    height, width = model.transform.input_size or (side, side)
+    images = [np.zeros((3, height, width), np.uint8)] * rows
+    return model.transform.to_input(images, model.device, channels_last=model.channels_last)
+
+
+def _place(model: LoadedModel) -> None:
+    model.module.to(model.device)
+    if model.channels_last:
+        model.module.to(memory_format=torch.channels_last)
+    if model.device.type == "cuda":
+        # By default convolutions round to TF32's 10 bits, and race for their kernel: neither is fp32, repeatably.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+
+
+def _try_out(model: LoadedModel, context: BuildContext) -> Features:
+    batch = example_batch(model, model.row_multiple)
+    try:
+        features = model.outputs(batch)
+    except ModelError:
+        raise
+    except Exception as error:  # a network can fail on an input of the wrong size in any way
+        logger.warning("model %r: its first forward pass failed", context.name, exc_info=True)
+        size = " x ".join(map(str, batch.shape))
+        raise context.error(
+            "transform", f"a batch of {size} fails with {type(error).__name__}; does the transform give its input size?"
+        ) from None
+    _check_scores(features[Feature.PROBABILITIES], context)
+    if context.settings.head is not None and Feature.EMBEDDINGS not in features:
+        raise context.error("head", f"the layer {context.settings.head!r:.80} gets no input in a forward pass")
+    return features
+
+
+def _check_scores(scores: torch.Tensor, context: BuildContext) -> None:
+    if scores.shape[1] < 2:
+        raise context.error("source", f"it gives {scores.shape[1]} value for a sample; a classifier gives 2 or more")
+    sums = scores.sum(1)
+    if not context.settings.logits and bool(((sums - 1).abs() > 1e-3).any() or (scores < 0).any()):
+        raise context.error("logits", "its outputs are no probabilities; set logits: true")
+
+
+def _complete(model: LoadedModel, features: Features, digest: str) -> ModelCard:
+    widths = {feature: int(values.shape[1]) for feature, values in features.items()}
+    return model.card.model_copy(
+        update={
+            "fingerprint": digest,
+            "classes": widths[Feature.PROBABILITIES],
+            "embedding_size": widths.get(Feature.EMBEDDINGS),
+            "outputs": list(widths),
+            "input_size": list(model.transform.input_size) if model.transform.input_size else None,
+            "device": str(model.device),
+        }
+    )

@@ -1,0 +1,37 @@
+"""The null model, for trials of the fleet itself: no weights, no torch; its backend makes features from the bytes."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from alaas.config import ModelConfig, TransformConfig
+from alaas.jobs import Feature, ModelCard
+from alaas_workers.transforms import VisionTransform
+
+CLASSES = 10
+EMBEDDING_SIZE = 16
+VERSION = 1
+
+
+def default_settings(_name: str, _settings: ModelConfig) -> TransformConfig:
+    """32 x 32, so that what travels is at most 3 KB however large the image."""
+    return TransformConfig(resize=32, crop=32)
+
+
+def fingerprint(name: str, transform_id: str) -> str:
+    return sha256(f"null {VERSION} {name} {transform_id}".encode()).hexdigest()
+
+
+def card(name: str, settings: ModelConfig) -> ModelCard:
+    transform = VisionTransform(settings.transform or default_settings(name, settings))
+    return ModelCard(
+        name=name,
+        modality=settings.modality,
+        fingerprint=fingerprint(name, transform.id),
+        transform=transform.id,
+        classes=CLASSES,
+        embedding_size=EMBEDDING_SIZE,
+        outputs=[Feature.PROBABILITIES, Feature.EMBEDDINGS],
+        input_size=list(transform.input_size) if transform.input_size else None,
+        device="cpu",
+    )
