@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from alaas.config import Config
 from alaas.config.loading import CONFIG_PATH_ENV, ENV_PREFIX
+from alaas.errors import ConfigError
 from alaas.jobs import Stage
 from alaas.process import Command
 
@@ -19,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds our packages: site-packages, or a checkout."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_SERVER_PACKAGES = ("celery", "flask", "gunicorn", "redis", "sqlalchemy", "torch")
 _CLIENT_VARIABLES = ("ALAAS_SERVER", "ALAAS_TOKEN")
 
 
@@ -58,14 +61,28 @@ def _threads(stage: Stage, processes: int) -> int | None:
     return None if processes == 1 else max(1, (os.cpu_count() or 1) // processes)
 
 
-def child_environment(environ: Mapping[str, str], config_path: Path, threads: int | None) -> dict[str, str]:
+def check_installed() -> None:
+    """Raises ConfigError when only the client's packages are here."""
+    missing = [name for name in _SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"the server's packages are not installed here ({', '.join(missing)}): install alaas[server]")
+
+
+def joining_environment(environ: Mapping[str, str], config_path: Path | None, stage: Stage) -> dict[str, str]:
+    """For a worker that joins a fleet from a shell: that shell's own settings count."""
+    settings = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
+    child = child_environment(environ, config_path, _threads(stage, 1)) | settings
+    return child | ({CONFIG_PATH_ENV: str(config_path.resolve())} if config_path is not None else {})
+
+
+def child_environment(environ: Mapping[str, str], config_path: Path | None, threads: int | None) -> dict[str, str]:
     """What a process of the fleet gets: the user's environment, without settings that are in `config_path` already."""
     child = {
         name: value
         for name, value in environ.items()
         if not (name.startswith(ENV_PREFIX) and "__" in name) and name not in _CLIENT_VARIABLES
     }
-    child |= {CONFIG_PATH_ENV: str(config_path), "PYTHONUNBUFFERED": "1"}
+    child |= {"PYTHONUNBUFFERED": "1"} | ({CONFIG_PATH_ENV: str(config_path)} if config_path is not None else {})
     if threads is not None:
         child = {name: str(threads) for name in _THREAD_VARIABLES} | child  # The user's own word stands.
     path = _python_path(environ.get("PYTHONPATH", ""))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alaas import readiness
-from alaas.commands import commands_for
+from alaas.commands import check_installed, commands_for
 from alaas.config import Config
 from alaas.config.effective import effective_config
 from alaas.config.loading import dump_config
@@ -56,6 +56,7 @@ class Fleet:
 
     def start(self) -> None:
         """Start every process. Raises ConfigError when the folder or a port is taken or Redis is nowhere."""
+        check_installed()
         make_private_folder(self.data_dir)
         self._lock = lock_folder(self.data_dir / "run")
         try:

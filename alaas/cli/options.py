@@ -1,0 +1,55 @@
+"""Options that several commands share, and how results are printed: for people in columns, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel
+
+from alaas.calls import DEFAULT_SERVER
+from alaas.client import Client
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def server_options(command: Command) -> Command:
+    """`--server` and `--token`, which make the command's first argument, a client."""
+    for option in (
+        click.option("--token", envvar="ALAAS_TOKEN", help="Bearer token  [env: ALAAS_TOKEN]"),
+        click.option(
+            "--server",
+            "url",
+            envvar="ALAAS_SERVER",
+            default=DEFAULT_SERVER,
+            show_default=True,
+            help="The server's address  [env: ALAAS_SERVER]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def client_of(url: str, token: str | None) -> Client:
+    return Client(url, token=token)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def print_json(value: Any) -> None:
+    def plain(item: Any) -> Any:
+        return item.model_dump(mode="json") if isinstance(item, BaseModel) else str(item)
+
+    click.echo(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Columns as wide as their widest cell; the last one as it comes."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in [list(head), *cells]) for column in range(len(head))]
+    for row in [[name.upper() for name in head], *cells]:
+        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        click.echo("  ".join([*padded, row[-1]]))
