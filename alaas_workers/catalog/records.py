@@ -1,0 +1,80 @@
+"""What the catalog gives out beside the wire types: a job with its snapshot, and the samples of a pool."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row
+
+from alaas.jobs import Job, JobState, Problem, Progress, Stage, StageProgress
+
+
+class PoolSample(NamedTuple):
+    """A sample as scans read it; `version` is what its source said of it last, "" while unknown."""
+
+    ordinal: int
+    id: str
+    uri: str
+    version: str
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as stored. Its pool: ordinals below `pool_size` that had no label when it was accepted."""
+
+    id: str
+    kind: str
+    state: JobState
+    owner: str
+    dataset_id: str
+    model: str
+    strategy: dict[str, Any] | None
+    budget: int | None
+    seed: int
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    deadline_s: float | None
+    progress: Progress
+    error: Problem | None
+    pool_size: int  # a bound on ordinals: samples of the dataset at submission, labelled ones included
+    unlabelled: int  # how many of these are in the pool
+    duplicates: int
+    idempotency_key: str | None
+    request_digest: str | None
+
+    def to_job(self, progress: Progress | None = None) -> Job:
+        """The wire type; `progress` is the ledger's, and never takes back what was stored."""
+        fields = {name: getattr(self, name) for name in Job.model_fields if name != "progress"}
+        return Job(**fields, progress=furthest(self.progress, progress) if progress else self.progress)
+
+
+def furthest(one: Progress, other: Progress) -> Progress:
+    """Element-wise maximum: what is told of a job's progress only moves forward."""
+    stages = dict(one.stages)
+    for stage, there in other.stages.items():
+        here = stages.get(stage, there)
+        stages[stage] = StageProgress(done=max(here.done, there.done), total=max(here.total, there.total))
+    return Progress(
+        total=max(one.total, other.total),
+        cached=max(one.cached, other.cached),
+        failed=max(one.failed, other.failed),
+        stages={stage: stages[stage] for stage in Stage if stage in stages},
+    )
+
+
+def to_record(row: Row[Any]) -> JobRecord:
+    """`row`: the columns of `jobs`, with `dataset_id` of its dataset."""
+    fields = {name: getattr(row, name) for name in JobRecord.__dataclass_fields__}
+    return JobRecord(
+        **fields
+        | {
+            "state": JobState(row.state),
+            "strategy": None if row.strategy is None else json.loads(row.strategy),
+            "progress": Progress.model_validate_json(row.progress),
+            "error": None if row.error is None else Problem.model_validate_json(row.error),
+        }
+    )

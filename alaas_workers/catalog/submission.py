@@ -1,0 +1,172 @@
+"""Accept a job: check it against its dataset and its owner's limits, and bind the snapshot of its pool."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select
+
+from alaas.errors import Conflict, InvalidRequest, TooManyRequests
+from alaas.jobs import JobRequest, JobState, Progress
+from alaas_workers.catalog import samples as samples_of
+from alaas_workers.catalog.answers import check_key
+from alaas_workers.catalog.datasets import find, insert_dataset
+from alaas_workers.catalog.engine import Database
+from alaas_workers.catalog.jobs import OPEN, select_jobs
+from alaas_workers.catalog.records import JobRecord, to_record
+from alaas_workers.catalog.tables import datasets, jobs, samples
+from alaas_workers.catalog.texts import as_json, check_text
+
+logger = logging.getLogger(__name__)
+ABANDONED = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request with what the API resolved: the model's name, the whole strategy, the caller and the limits."""
+
+    owner: str
+    request: JobRequest
+    model: str
+    strategy: Mapping[str, Any] | None
+    max_active: int
+    key: str | None
+    digest: str | None
+
+    def check(self) -> None:
+        """What can be judged without the database."""
+        check_text(self.owner, "owner")
+        check_text(self.model, "model")
+        check_key(self.key)
+        if (self.request.dataset_id is None) == (self.request.uris is None):
+            raise InvalidRequest("give either dataset_id or uris", field="dataset_id")
+        if self.request.kind == "query" and self.request.budget is None:
+            raise InvalidRequest("a query needs a budget", field="budget")
+        if self.request.uris is not None:
+            self.check_pool(len(set(self.request.uris)))
+
+    def check_pool(self, unlabelled: int) -> None:
+        if unlabelled == 0:
+            field = "dataset_id" if self.request.uris is None else "uris"
+            raise InvalidRequest("there is no unlabelled sample to choose from", field=field)
+        if (self.request.budget or 0) > unlabelled:
+            detail = f"{self.request.budget} is more than the {unlabelled} unlabelled samples of the pool"
+            raise InvalidRequest(detail, field="budget")
+
+
+def submit(database: Database, job: Submission) -> tuple[JobRecord, bool]:
+    """The job and whether it is new; see `Catalog.create_job`.
+
+    A list of URIs goes first into a nameless dataset, in short transactions; only the last one makes a job of it.
+    """
+    job.check()
+    if job.request.uris is None:
+        return _accept(database, job, job.request.dataset_id or "")
+    with database.read() as connection:  # before the work of storing the list
+        if (existing := _known(connection, job)) is not None:
+            return existing, False
+        _check_limit(connection, job)
+    dataset_id = _store_uris(database, job.owner, job.request.uris)
+    created = False
+    try:
+        record, created = _accept(database, job, dataset_id)
+        return record, created
+    finally:
+        if not created:
+            _discard(database, dataset_id)
+
+
+def _accept(database: Database, job: Submission, dataset_id: str) -> tuple[JobRecord, bool]:
+    with database.write() as connection:
+        database.hold(connection, f"owner {job.owner}")  # so that keys and limits hold for calls at the same time
+        if (existing := _known(connection, job)) is not None:
+            return existing, False
+        _check_limit(connection, job)
+        # Locked: labels and samples come before the snapshot or after it, never within.
+        dataset = find(connection, job.owner, dataset_id, lock=True)
+        job.check_pool(dataset.samples - dataset.labelled)
+        values = _row(job, dataset)
+        connection.execute(insert(jobs).values(values))
+        return to_record(connection.execute(select_jobs().where(jobs.c.id == values["id"])).one()), True
+
+
+def _row(job: Submission, dataset: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": secrets.token_hex(16),
+        "owner": job.owner,
+        "kind": job.request.kind,
+        "state": JobState.QUEUED,
+        "dataset": dataset.number,
+        "model": job.model,
+        "strategy": None if job.strategy is None else as_json(job.strategy, "strategy"),
+        "budget": job.request.budget,
+        "seed": job.request.seed,
+        "deadline_s": job.request.deadline_s,
+        "created": datetime.now(UTC),
+        "progress": Progress().model_dump_json(),
+        "pool_size": dataset.samples,
+        "label_events": dataset.label_events,
+        "unlabelled": dataset.samples - dataset.labelled,
+        "duplicates": dataset.duplicates,
+        "idempotency_key": job.key,
+        "request_digest": job.digest,
+    }
+
+
+def _known(connection: Connection, job: Submission) -> JobRecord | None:
+    """The job that this owner's key made before; Conflict when it was for another request."""
+    if job.key is None:
+        return None
+    statement = select_jobs().where(jobs.c.owner == job.owner, jobs.c.idempotency_key == job.key)
+    row = connection.execute(statement).one_or_none()
+    if row is not None and row.request_digest != job.digest:
+        raise Conflict("This Idempotency-Key was used for another request.", field="Idempotency-Key")
+    return None if row is None else to_record(row)
+
+
+def _check_limit(connection: Connection, job: Submission) -> None:
+    mine = select(func.count()).select_from(jobs).where(jobs.c.owner == job.owner, jobs.c.state.in_(OPEN))
+    if connection.execute(mine).scalar_one() >= job.max_active:
+        raise TooManyRequests(f"{job.max_active} jobs of yours are not finished; wait for one or cancel one.")
+
+
+def _store_uris(database: Database, owner: str, uris: list[str]) -> str:
+    with database.write() as connection:
+        dataset_id: str = insert_dataset(connection, owner, None, "vision", {}).id
+    try:
+        samples_of.add(database, owner, dataset_id, uris, max_pool=len(uris))
+    except BaseException:
+        _discard(database, dataset_id)
+        raise
+    return dataset_id
+
+
+def _discard(database: Database, dataset_id: str) -> None:
+    """Remove a nameless dataset that no job came of, a batch at a time."""
+    with database.read() as connection:
+        number, size = connection.execute(
+            select(datasets.c.number, datasets.c.samples).where(datasets.c.id == dataset_id)
+        ).one()
+    for start in range(0, size, samples_of.BATCH):
+        with database.write() as connection:
+            batch = samples.c.ordinal.between(start, start + samples_of.BATCH - 1)
+            connection.execute(delete(samples).where(samples.c.dataset == number, batch))
+    with database.write() as connection:
+        connection.execute(delete(datasets).where(datasets.c.number == number))
+
+
+def discard_abandoned(database: Database) -> None:
+    """Remove what processes left behind that died between storing a list of URIs and accepting its job."""
+    has_job = select(jobs.c.number).where(jobs.c.dataset == datasets.c.number).exists()
+    old = datasets.c.created < datetime.now(UTC) - ABANDONED
+    with database.read() as connection:
+        found = connection.execute(select(datasets.c.id).where(datasets.c.name.is_(None), old, ~has_job)).scalars()
+        abandoned = list(found)
+    for dataset_id in abandoned:
+        logger.info("removing a list of URIs that became no job")
+        _discard(database, dataset_id)
