@@ -8,6 +8,7 @@ const at = (id) => document.getElementById(id);
 let token = "";
 let opened = null;
 let shownReport = null;
+let listed = "";
 
 async function get(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -112,7 +113,9 @@ async function refreshJob() {
 
 async function refresh() {
   const jobs = (await get("/v1/jobs?limit=50")).items;
-  at("jobs").replaceChildren(...jobs.map(jobRow));
+  const text = JSON.stringify(jobs);
+  if (text !== listed) at("jobs").replaceChildren(...jobs.map(jobRow)); // Else a click or the focus could be lost.
+  listed = text;
   at("none").hidden = jobs.length > 0;
   at("login").hidden = true;
   await refreshJob();
