@@ -21,13 +21,23 @@ from alaas.process import Command, Echo, Process, exit_words
 
 logger = logging.getLogger(__name__)
 LOOK_S = 0.1
-GUARD_GRACE_S = 5.0
+ORPHAN_GRACE_S = 5.0
 
 
 class Supervisor:
-    """`keep_open`: file descriptors that must live as long as the last process (the lock of a data folder)."""
+    """`keep_open`: file descriptors that must live as long as the last process (the lock of a data folder).
 
-    def __init__(self, log_dir: Path, *, echo: Echo | None = None, keep_open: Sequence[int] = ()) -> None:
+    `orphan_grace_s`: between SIGTERM and SIGKILL for the processes that a killed supervisor leaves behind.
+    """
+
+    def __init__(
+        self,
+        log_dir: Path,
+        *,
+        echo: Echo | None = None,
+        keep_open: Sequence[int] = (),
+        orphan_grace_s: float = ORPHAN_GRACE_S,
+    ) -> None:
         self._log_dir = log_dir
         self._echo = echo
         self._processes: list[Process] = []
@@ -35,7 +45,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._keep_running, name="supervisor", daemon=True)
         log_dir.mkdir(parents=True, exist_ok=True)
-        self._guard = _Guard(keep_open)
+        self._guard = _Guard(keep_open, orphan_grace_s)
 
     @property
     def processes(self) -> list[Process]:
@@ -120,14 +130,15 @@ class Supervisor:
 class _Guard:
     """Our end of alaas.guard: tells it which process groups to end should we vanish."""
 
-    def __init__(self, keep_open: Sequence[int]) -> None:
+    def __init__(self, keep_open: Sequence[int], grace_s: float) -> None:
         self._keep_open = tuple(keep_open)
+        self._grace_s = grace_s
         self._spawn()
 
     def _spawn(self) -> None:
         read_end, self._write_end = os.pipe()
         # Isolated and without site-packages: it must start fast, weigh little and depend on nobody's environment.
-        command = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(GUARD_GRACE_S)]
+        command = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(self._grace_s)]
         try:
             self._child = subprocess.Popen(
                 command, stdin=read_end, stdout=subprocess.DEVNULL, start_new_session=True, pass_fds=self._keep_open

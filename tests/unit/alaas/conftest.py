@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -26,3 +27,10 @@ def client(server: FakeServer, slept: list[float]) -> Iterator[Client]:
     with Client("http://server:1", transport=server.transport, progress=False) as client:
         client._http._sleep = slept.append
         yield client
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port of loopback on which somebody else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
