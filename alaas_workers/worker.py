@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -16,6 +17,7 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import Celery, Task
+from celery.exceptions import SecurityWarning
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from celery.worker.request import Request
 
@@ -46,6 +48,8 @@ POOLS = {
     Stage.INFERENCE: "threads",
     Stage.SELECTION: "prefork",
 }
+# Loaded before the pool forks, so that its children start at once and share the pages. Nothing of torch runs there.
+PRELOADED = {Stage.PREPROCESS: ("torchvision.io",), Stage.SELECTION: ("alaas_workers.stages.selection",)}
 _SIGN_OF_LIFE_S = 3.0
 _CHUNKS_PER_CHILD = 1000  # then a decoding child is replaced, so that a leak in a codec stays small
 
@@ -128,9 +132,13 @@ class StageWorker:
         worker_shutting_down.connect(self._on_stop, weak=False)
         if POOLS[self.stage] == "prefork":
             worker_process_init.connect(self._on_child, weak=False)
+        for module in PRELOADED.get(self.stage, ()):
+            import_module(module)
+        # Celery warns of root because of pickled messages; ours are JSON only.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         arguments = [
-            "worker", "--pool", POOLS[self.stage], "--concurrency", str(concurrency), "--queues", self.stage.value,
-            "--hostname", self.node, "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "-Ofair",
+            "--quiet", "worker", "--pool", POOLS[self.stage], "--concurrency", str(concurrency),
+            "--queues", self.stage.value, "--hostname", self.node, "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "-Ofair",
             "--without-heartbeat",
         ]  # fmt: skip
         if self.stage is Stage.PREPROCESS:

@@ -7,7 +7,6 @@ and every script run twice has the effect of once.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -77,6 +76,8 @@ class LedgerMetrics:
     bytes_in_flight: int
     expired_leases: int
     returned_chunks: int
+    claims: int  # units that a worker began; those above `finished` and in flight were begun in vain
+    finished: int
     bytes_per_chunk: float
 
 
@@ -182,8 +183,9 @@ class Ledger:
         """
         packed = pack_samples(samples) if samples else b""
         reply = self._run(
-            "admit", job.id, job.round, job.cursor, cursor, int(planned), packed, cached, len(samples), self._grace_ms
-        )
+            "admit", job.id, job.round, job.cursor, cursor, int(planned), packed, cached, len(samples), self._grace_ms,
+            job.opened,
+        )  # fmt: skip
         if not reply[0]:
             return False, []
         units = [Unit(job.id, Stage.DOWNLOAD, text(reply[1]))] if reply[1] else []
@@ -258,6 +260,8 @@ class Ledger:
     def split(self, lease: Lease, attempts: int) -> list[Unit]:
         """Replace the chunk by its halves, each starting with `attempts` against it. Returns the units to hint."""
         middle = len(lease.samples) // 2
+        if middle == 0:
+            return []  # one sample has no halves, and a chunk of none would be split for ever
         halves = [pack_samples(half) for half in (lease.samples[:middle], lease.samples[middle:])]
         if not self._run("split", *lease.unit, lease.token, *halves, attempts, self._grace_ms):
             return []
@@ -287,7 +291,7 @@ class Ledger:
     @guarded("ledger")
     def sign_of_life(self, role: str, node: str) -> None:
         """`role`: a stage or "dispatcher". Call every few seconds."""
-        now = time.time()
+        now = self._now_s()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zadd(keys.WORKERS, {f"{role} {node}": now})
             pipe.zremrangebyscore(keys.WORKERS, "-inf", now - 4 * WORKER_TTL_S)
@@ -301,10 +305,16 @@ class Ledger:
     def workers(self) -> dict[str, int]:
         """Processes that gave a sign of life lately, by stage, and "dispatcher"."""
         alive: dict[str, int] = {}
-        for name in cast(list[bytes], self._redis.zrangebyscore(keys.WORKERS, time.time() - WORKER_TTL_S, "+inf")):
+        since = self._now_s() - WORKER_TTL_S
+        for name in cast(list[bytes], self._redis.zrangebyscore(keys.WORKERS, since, "+inf")):
             role = text(name).split(" ", 1)[0]
             alive[role] = alive.get(role, 0) + 1
         return alive
+
+    def _now_s(self) -> float:
+        # Redis' clock, as for leases: those of several hosts differ.
+        seconds, micros = cast(tuple[int, int], self._redis.time())
+        return seconds + micros / 1e6
 
     def metrics(self) -> LedgerMetrics:
         units, held = self.open_units()
@@ -324,6 +334,8 @@ class Ledger:
             bytes_in_flight=self.bytes_in_flight(),
             expired_leases=int(raw.get("expired_leases", 0)),
             returned_chunks=int(raw.get("returned_chunks", 0)),
+            claims=int(raw.get("claims", 0)),
+            finished=int(raw.get("finished", 0)),
             bytes_per_chunk=raw.get("bytes:download", 0.0) / max(1.0, raw.get("chunks:download", 0.0)),
         )
 

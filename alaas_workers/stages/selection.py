@@ -78,6 +78,8 @@ class Selection:
         labelled: Gathered,
         failures: dict[int, FailedAt],
     ) -> None:
+        if (reached := self._ledger.progress(record.id)) is not None:
+            self._catalog.save_progress(record.id, reached)
         failed = _failed_samples(gathered, failures)
         if gathered.samples and len(failed) == len(gathered.samples):
             self._catalog.finish(record.id, JobState.FAILED, error=_nothing_to_select(failed))

@@ -5,6 +5,7 @@ local job, stage, chunk = ARGV[1], ARGV[2], ARGV[3]
 local unit, follows = unit_of(job, stage, chunk), ARGV[5]
 if not is_held(unit, ARGV[4]) then return { 0 } end
 close_unit(unit)
+redis.call('HINCRBY', METRICS, 'finished', 1)
 redis.call('HINCRBY', METRICS, 'samples:' .. stage, ARGV[8])
 redis.call('HINCRBYFLOAT', METRICS, 'seconds:' .. stage, ARGV[7])
 if stage == 'selection' then

@@ -4,6 +4,9 @@ local unit = unit_of(ARGV[1], 'selection', 'all')
 if not is_held(unit, ARGV[2]) then return 0 end
 close_unit(unit)
 forget_chunk(ARGV[1], 'all')
-redis.call('HSET', JOB .. ARGV[1], 'state', 'planning', 'planned', '0', 'cursor', '-1')
+if redis.call('HGET', JOB .. ARGV[1], 'state') ~= 'failing' then
+  redis.call('HSET', JOB .. ARGV[1], 'state', 'planning')
+end
+redis.call('HSET', JOB .. ARGV[1], 'planned', '0', 'cursor', '-1')
 wake()
 return redis.call('HINCRBY', JOB .. ARGV[1], 'round', 1)

@@ -18,6 +18,10 @@ local function wake()
   redis.call('LTRIM', WAKE, 0, 15)
 end
 
+-- Work in hand must come to its end in a full Redis too, or what it holds would never be freed. Redis refuses a script
+-- whose first write takes memory, and lets pass all that follow a first one that takes none.
+local function even_when_full() redis.call('HDEL', OWNER, '') end
+
 local function is_held(unit, token)
   return redis.call('HGET', OWNER, unit) == token and redis.call('ZSCORE', OPEN, unit) ~= false
 end
@@ -42,9 +46,10 @@ local function open_unit(job, stage, chunk, grace_ms)
   redis.call('ZADD', OPEN, 'NX', now_ms() + grace_ms, unit_of(job, stage, chunk))
 end
 
--- The last chunk's end opens the selection, in the same script as that end.
+-- The last chunk's end opens the selection, in the same script as that end. A job that is failing stays so.
 local function open_selection_if_scanned(job, grace_ms)
-  if redis.call('HGET', JOB .. job, 'planned') == '1' and redis.call('HLEN', CHUNKS .. job) == 0 then
+  local now = redis.call('HMGET', JOB .. job, 'state', 'planned')
+  if now[1] == 'planning' and now[2] == '1' and redis.call('HLEN', CHUNKS .. job) == 0 then
     redis.call('HSET', JOB .. job, 'state', 'selecting')
     open_unit(job, 'selection', 'all', grace_ms)
     return 1

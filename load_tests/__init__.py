@@ -1,0 +1,1 @@
+"""Benchmarks: figures and ratios from one run each, never part of the tests (docs/performance.md)."""
