@@ -62,7 +62,7 @@ class Fleet:
         try:
             chosen: dict[str, str | int] = {"api.port": usable_port(self.config.api.host, self.config.api.port, "api")}
             if self.config.flower.enabled:
-                chosen["flower.port"] = usable_port(LOOPBACK, self.config.flower.port, "flower")
+                chosen["flower.port"] = usable_port(self.config.flower.host, self.config.flower.port, "flower")
             self._supervisor = Supervisor(self.logs, echo=self._echo, keep_open=[self._lock])
             self._start_all(self._supervisor, chosen)
         except BaseException:

@@ -20,6 +20,7 @@ from alaas.config.schema import Config
 from alaas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+_SECRETS = {"url", "messages_url", "password", "sha256"}  # an error must not repeat their values
 ENV_PREFIX = "ALAAS_"
 CONFIG_PATH_ENV = "ALAAS_CONFIG"
 MAX_FILE_BYTES = 1024 * 1024
@@ -77,6 +78,7 @@ def load_config(
 
 def parse_config(raw: Mapping[str, Any]) -> Config:
     """Check `raw` (full format) against the schema. Raises ConfigError for the first thing that is wrong."""
+    raw = _with_empty_sections(raw, Config)
     try:
         # Strict validation takes enums, paths and tuples from JSON text, and nothing else that looks alike.
         return Config.model_validate_json(json.dumps(raw, allow_nan=False))
@@ -84,6 +86,18 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
         raise _as_config_error(error) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"holds a value that is not plain data: {error}") from None
+
+
+def _with_empty_sections(raw: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+    """A section with all its lines commented out reads as null in YAML and means its defaults."""
+    full = dict(raw)
+    for name, field in section.model_fields.items():
+        inner, value = field.annotation, full.get(name)
+        if name in full and isinstance(inner, type) and issubclass(inner, BaseModel):
+            full[name] = _with_empty_sections(value or {}, inner) if value is None or isinstance(value, dict) else value
+    if isinstance(full.get("models"), dict):
+        full["models"] = {name: {} if model is None else model for name, model in full["models"].items()}
+    return full
 
 
 def dump_config(config: Config, *, secrets: bool = False) -> str:
@@ -133,7 +147,7 @@ def _yaml(text: str, where: str) -> Any:
 
 def _put(raw: dict[str, Any], path: list[str], value: Any, where: str) -> None:
     for key in path[:-1]:
-        inner = raw.setdefault(key, {})
+        inner = raw[key] = {} if raw.get(key) is None else raw[key]
         if not isinstance(inner, dict):
             raise ConfigError(f"{key!r} is not a section", field=where)
         raw = inner
@@ -143,12 +157,16 @@ def _put(raw: dict[str, Any], path: list[str], value: Any, where: str) -> None:
 def _as_config_error(error: ValidationError) -> ConfigError:
     first = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return ConfigError("holds text that is not Unicode (a lone surrogate)")
     if first["type"] == "extra_forbidden":
         return ConfigError(unknown_key(str(first["loc"][-1]), _known_keys(first["loc"][:-1])), field=path)
     if first["type"] == "value_error":
         detail = str(first["ctx"]["error"])
         return ConfigError(detail, field=path or detail.split(":")[0])
-    return ConfigError(f"{first['msg']} (got {first['input']!r:.80})", field=path)
+    said = first["msg"].replace("an object", "a mapping").replace("a valid array", "a list")
+    given = "" if _SECRETS & set(map(str, first["loc"])) else f" (got {first['input']!r:.80})"
+    return ConfigError(said + given, field=path)
 
 
 def _known_keys(location: tuple[Any, ...]) -> set[str]:

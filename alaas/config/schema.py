@@ -20,24 +20,28 @@ class TransformConfig(Strict):
 
     resize: int | None = Field(default=None, ge=1, le=4096, description="shorter side, pixels; null: no resize")
     crop: int | None = Field(default=None, ge=1, le=4096, description="centre crop, pixels; null: none")
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    mean: tuple[float, float, float] = Field(default=(0.485, 0.456, 0.406), description="of red, green, blue in 0 to 1")
+    std: tuple[float, float, float] = Field(default=(0.229, 0.224, 0.225), description="of red, green, blue in 0 to 1")
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = Field(default="bilinear", description="of the resize")
 
 
 class InstanceGroup(Strict):
     """Copies of the model, in the words of Triton's configuration."""
 
-    count: int = Field(default=1, ge=1, le=64)
-    kind: Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"] = "KIND_AUTO"
-    gpus: list[int] | None = None
+    count: int = Field(default=1, ge=1, le=64, description="copies in each inference process")
+    kind: Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"] = Field(
+        default="KIND_AUTO", description="KIND_GPU on a machine without one runs on the CPU, with a warning"
+    )
+    gpus: list[int] | None = Field(default=None, description="which GPUs; null: all in turn")
 
 
 class ModelConfig(Strict):
     """A model that jobs may name. A request never names a path, a repository or code: only this table does."""
 
-    source: Literal["torchvision", "torch_hub", "file", "null"] = "torchvision"
-    modality: Literal["vision"] = "vision"
+    source: Literal["torchvision", "torch_hub", "file", "null"] = Field(
+        default="torchvision", description="where the model comes from; null: pseudo-probabilities, for trials"
+    )
+    modality: Literal["vision"] = Field(default="vision", description="what it takes")
     name: Name | None = Field(default=None, description="torchvision builder or hub entry point; default: the key")
     weights: str | None = Field(default=None, description="torchvision weights by name (IMAGENET1K_V1), or a file")
     repo: str | None = Field(default=None, description="torch_hub: a local folder, or owner/name:commit")
@@ -49,31 +53,33 @@ class ModelConfig(Strict):
     strip_prefix: str = Field(default="", description="prefix taken off every key of the state dict ('module.')")
     head: str | None = Field(default=None, description="the last layer, by its dotted name; its input is the embedding")
     logits: bool = Field(default=True, description="the model gives logits (softmax follows), not probabilities")
-    transform: TransformConfig | None = None
-    batch_size: int = Field(default=16, ge=1, le=4096)
-    instance_group: list[InstanceGroup] = Field(default_factory=lambda: [InstanceGroup()], min_length=1)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    transform: TransformConfig | None = Field(default=None, description="null: that of the weights")
+    batch_size: int = Field(default=16, ge=1, le=4096, description="samples that one forward pass takes")
+    instance_group: list[InstanceGroup] = Field(
+        default_factory=lambda: [InstanceGroup()], min_length=1, description="copies, and on which kind of device"
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="only fp32 selects exactly")
     compile: bool = Field(default=False, description="torch.compile: faster, other rounding")
     channels_last: bool = Field(default=True, description="memory layout of convolutions; faster, rounding at 1e-8")
 
 
 class TokenConfig(Strict):
-    owner: Name
+    owner: Name = Field(description="whose datasets and jobs the token opens")
     sha256: Sha256 = Field(description="of the token; `alaas token OWNER` makes both")
 
 
 class ApiConfig(Strict):
     """The HTTP server. Without tokens it binds to loopback only, and everything belongs to the owner 'local'."""
 
-    host: str = "127.0.0.1"
-    port: Port = 8888
+    host: str = Field(default="127.0.0.1", description="address to listen on; a public one needs tokens")
+    port: Port = Field(default=8888, description="0: a free one")
     workers: int = Field(default=1, ge=1, le=64, description="gunicorn processes")
     threads: int = Field(
         default=8, ge=2, le=256, description="of each process; event streams and POST /post may hold half of them"
     )
-    tokens: list[TokenConfig] = Field(default_factory=list)
-    max_body_bytes: int = Field(default=64 * MIB, ge=1024)
+    tokens: list[TokenConfig] = Field(default_factory=list, description="who may come in; empty: this machine only")
+    max_body_bytes: int = Field(default=64 * MIB, ge=1024, description="a JSON body")
     max_line_bytes: int = Field(default=16 * 1024, ge=256, description="one line of an NDJSON upload")
     max_depth: int = Field(default=32, ge=4, description="nesting of a JSON body")
     max_active_jobs: int = Field(default=64, ge=1, description="per owner; more answer 429")
@@ -91,8 +97,8 @@ class RedisConfig(Strict):
 class CacheConfig(RedisConfig):
     """The cache's Redis: what passes between stages, and features. May evict. Never the ledger's Redis."""
 
-    intermediate_ttl_s: int = Field(default=900, ge=30)
-    feature_ttl_s: int = Field(default=30 * 86400, ge=60)
+    intermediate_ttl_s: int = Field(default=900, ge=30, description="bytes and tensors between two stages")
+    feature_ttl_s: int = Field(default=30 * 86400, ge=60, description="features, which later queries use")
 
 
 class BrokerConfig(RedisConfig):
@@ -112,7 +118,7 @@ class PipelineConfig(Strict):
     lease_s: float = Field(default=60.0, ge=0.5, description="a unit whose worker is silent for so long comes back")
     stall_s: float = Field(default=120.0, ge=0.5, description="work without progress for so long loses its lease")
     hint_grace_s: float = Field(default=5.0, ge=0.1, description="an unclaimed unit is hinted again after this")
-    sweep_s: float = Field(default=1.0, ge=0.05)
+    sweep_s: float = Field(default=1.0, ge=0.05, description="between two looks of the dispatcher")
     max_attempts: int = Field(default=3, ge=1, le=20, description="then a chunk is split; at one sample, given up")
     max_rounds: int = Field(default=4, ge=1, description="times that vanished features are computed again")
     scan_features: list[Feature] = Field(
@@ -129,56 +135,56 @@ class FileSourceConfig(Strict):
 
 
 class HttpSourceConfig(Strict):
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="serve http and https URIs")
     ports: list[Port] | None = Field(default=None, description="null: any on loopback without tokens, else 80 and 443")
     allow_hosts: list[str] = Field(
         default_factory=list, description="CIDR ranges or host names allowed beside global addresses"
     )
     concurrency: int = Field(default=16, ge=1, le=512, description="requests at once for one chunk")
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    read_timeout_s: float = Field(default=15.0, gt=0)
-    total_timeout_s: float = Field(default=60.0, gt=0)
-    max_redirects: int = Field(default=3, ge=0, le=10)
+    connect_timeout_s: float = Field(default=5.0, gt=0, description="to open a connection")
+    read_timeout_s: float = Field(default=15.0, gt=0, description="without a byte")
+    total_timeout_s: float = Field(default=60.0, gt=0, description="for one sample")
+    max_redirects: int = Field(default=3, ge=0, le=10, description="each one's address is judged anew")
 
 
 class SourcesConfig(Strict):
-    max_sample_bytes: int = Field(default=64 * MIB, ge=1)
+    max_sample_bytes: int = Field(default=64 * MIB, ge=1, description="of one sample, as fetched")
     max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
     attempts: int = Field(default=3, ge=1, le=10, description="of one sample while its error is transient")
     retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
-    file: FileSourceConfig = FileSourceConfig()
-    http: HttpSourceConfig = HttpSourceConfig()
+    file: FileSourceConfig = Field(default=FileSourceConfig(), description="file URIs and plain paths")
+    http: HttpSourceConfig = Field(default=HttpSourceConfig(), description="http and https URIs")
 
 
 class PoolConfig(Strict):
     """One stage's workers as `alaas serve` starts them."""
 
-    processes: int = Field(default=1, ge=0, le=256)
+    processes: int = Field(default=1, ge=0, le=256, description="0: they run elsewhere (`alaas worker STAGE`)")
     concurrency: int = Field(default=2, ge=1, le=512, description="chunks at once in one process")
 
 
 class WorkersConfig(Strict):
-    download: PoolConfig = PoolConfig(concurrency=4)
-    preprocess: PoolConfig = PoolConfig(concurrency=1)
-    inference: PoolConfig = PoolConfig(concurrency=2)
-    selection: PoolConfig = PoolConfig(concurrency=1)
-    dispatcher: int = Field(default=1, ge=0, le=16)
+    download: PoolConfig = Field(default=PoolConfig(concurrency=4), description="threads that fetch bytes")
+    preprocess: PoolConfig = Field(default=PoolConfig(concurrency=1), description="processes that decode")
+    inference: PoolConfig = Field(default=PoolConfig(concurrency=2), description="threads before the device")
+    selection: PoolConfig = Field(default=PoolConfig(concurrency=1), description="processes that run strategies")
+    dispatcher: int = Field(default=1, ge=0, le=16, description="processes that admit chunks; one is enough")
     max_child_memory_bytes: int = Field(default=4096 * MIB, ge=256 * MIB, description="of a decoding child")
 
 
 class FlowerConfig(Strict):
-    enabled: bool = False
+    enabled: bool = Field(default=False, description="start Celery's monitor")
     host: str = Field(default="127.0.0.1", description="a public address needs flower.password")
-    port: Port = 5555
-    user: str = "alaas"
+    port: Port = Field(default=5555, description="0: a free one")
+    user: str = Field(default="alaas", description="name to sign in with")
     password: SecretStr | None = Field(default=None, description="null: one is made at start and printed")
 
 
 class TritonConfig(Strict):
     """`al_server` of the paper's YAML: a serving engine. Until that backend is there, torch serves instead."""
 
-    url: str
-    worker: dict[str, Any] = Field(default_factory=dict)
+    url: str = Field(description="host:port of the engine")
+    worker: dict[str, Any] = Field(default_factory=dict, description="the container that could run it; not read yet")
 
 
 class StorageConfig(Strict):
@@ -192,8 +198,8 @@ class TorchHubConfig(Strict):
 class Config(Strict):
     """All of it. Frozen: read once at start."""
 
-    name: str = "alaas"
-    version: str | float | int = "0.1"
+    name: str = Field(default="alaas", description="of this service, as clients see it")
+    version: str | float | int = Field(default="0.1", description="of this configuration, in your own counting")
     strategy: dict[str, Any] = Field(
         default_factory=lambda: {"type": "LeastConfidence"}, description="what a query uses that names none"
     )
@@ -224,6 +230,12 @@ class Config(Strict):
     def _public_flower_needs_a_password(self) -> Config:
         if self.flower.host not in _LOOPBACK and self.flower.password is None:
             raise ValueError("flower.host: a public address needs flower.password")
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_has_a_name(self) -> Config:
+        if not isinstance(self.strategy.get("type"), str) or not self.strategy["type"]:
+            raise ValueError("strategy.type: the strategy's name is required")
         return self
 
     @property
