@@ -16,7 +16,7 @@ JOBS = f"{PREFIX}jobs"  # sorted set: job -> turn of its last admission (fairnes
 TURN = f"{PREFIX}turn"  # counter of turns
 WAKE = f"{PREFIX}wake"  # list: the dispatcher sleeps on it; bounded by the scripts
 METRICS = f"{PREFIX}metrics"  # hash: counters for /metrics, never reset
-WORKERS = f"{PREFIX}workers"  # sorted set: "stage node" -> time of its last sign of life, ms
+WORKERS = f"{PREFIX}workers"  # sorted set: "stage node" -> Redis TIME of its last sign of life, s
 MODELS = f"{PREFIX}models"  # hash: model and digest of its configuration -> card as JSON
 MESSAGES = f"{PREFIX}messages:"  # prefix of Celery's own keys
 

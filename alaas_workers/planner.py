@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -30,12 +31,13 @@ class _Ahead(NamedTuple):
 class _LookAhead:
     """Samples of one job that were read but not admitted yet. Dropped when another dispatcher moved the cursor."""
 
-    round: int
+    job: tuple[int, int]  # the turn at which the job was opened, and its round
     cursor: int  # where admission stands; must equal the ledger's
     read_to: int  # the last cursor that was read
     is_exhausted: bool = False
     ahead: deque[_Ahead] = field(default_factory=deque)
     skipped: frozenset[int] = frozenset()
+    labelled: list[PoolSample] | None = None  # read once
 
 
 class Planner:
@@ -55,11 +57,12 @@ class Planner:
         chunk = [ChunkSample(sample.ordinal, sample.uri, sample.version) for sample in missing]
         admitted, units = self._ledger.admit(job, cursor, planned, chunk, cached)
         if not admitted:
-            self._looks.pop(job.id, None)
             return replace(job, planned=True), []  # as it now is, is read at the next tick
-        look.cursor = cursor
         if planned:
             self.forget(job.id)
+        else:
+            look.cursor = cursor
+            self._looks[job.id] = look
         return replace(job, cursor=cursor, planned=planned), units
 
     def forget(self, job_id: str) -> None:
@@ -67,11 +70,13 @@ class Planner:
         self._wants_labelled.pop(job_id, None)
 
     def _look(self, job: JobLedger) -> _LookAhead:
-        look = self._looks.get(job.id)
-        if look is None or (look.round, look.cursor) != (job.round, job.cursor):
+        # Taken out, and put back when what was taken from it is admitted: an error in between must skip no sample.
+        look = self._looks.pop(job.id, None)
+        identity = (job.opened, job.round)
+        if look is None or (look.job, look.cursor) != (identity, job.cursor):
             # In a later round, what failed before is not tried again.
             skipped = frozenset(self._ledger.failures(job.id)) if job.round else frozenset()
-            look = self._looks[job.id] = _LookAhead(job.round, job.cursor, job.cursor, skipped=skipped)
+            look = _LookAhead(identity, job.cursor, job.cursor, skipped=skipped)
         return look
 
     def _walk(self, job: JobLedger, look: _LookAhead) -> tuple[list[PoolSample], int, int]:
@@ -102,7 +107,10 @@ class Planner:
         if not page and self._needs_labelled(job):
             base = _LABELLED
             after = look.read_to - _LABELLED if look.read_to >= _LABELLED else -1
-            page = [sample for sample in self._catalog.labelled(job.id) if sample.ordinal > after][:PAGE]
+            if look.labelled is None:
+                look.labelled = self._catalog.labelled(job.id)
+            start = bisect_right(look.labelled, after, key=lambda sample: sample.ordinal)
+            page = look.labelled[start : start + PAGE]
         if not page:
             look.is_exhausted = True
             return

@@ -16,7 +16,13 @@ from alaas.errors import ConfigError, Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, redis.exceptions.OutOfMemoryError)
+AWAY = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+)
 
 
 def connect(url: str | None, *, what: str, timeout_s: float = 2.0) -> redis.Redis:

@@ -23,6 +23,7 @@ class Sweeper:
     def __init__(self, config: Config, ledger: Ledger, hints: Hints) -> None:
         self._max_attempts = config.pipeline.max_attempts
         self._ledger, self._hints = ledger, hints
+        self._sent_again: Counter[Unit] = Counter()  # of the open units
 
     def sweep(self) -> None:
         overdue = self._ledger.sweep()
@@ -34,7 +35,9 @@ class Sweeper:
             self._give_another_course(item.unit)
         others = [item for item in overdue if item.attempts < self._max_attempts]
         expired = [item.unit for item in others if item.was_leased]
-        for unit in expired + self._lost_hints([item for item in others if not item.was_leased]):
+        for unit in expired:
+            self._hints.send(unit, unit.stage)
+        for unit in self._lost_hints([item for item in others if not item.was_leased]):
             self._hints.send(unit, unit.stage)
         logger.info(
             "sweep: %d leases ran out, %d units unclaimed, %d given another course (%.0f ms)",
@@ -44,8 +47,9 @@ class Sweeper:
     def _lost_hints(self, overdue: Sequence[Overdue]) -> list[Unit]:
         """Those whose hints must be gone: as many as there are open units without a message in the queue.
 
-        Sending again what merely waits would flood the queues (3,604 units became 8,320 sends in a trial).
-        Queues are first in first out, so the oldest are the ones that should have been claimed by now.
+        Sending again what merely waits would flood the queues (3,604 units became 8,320 sends in a trial). Which of the
+        overdue lost theirs cannot be told, so they take turns: in one fixed order a unit without a hint could stand
+        behind others that merely wait for as long as there are any.
         """
         if not overdue:
             return []
@@ -53,11 +57,13 @@ class Sweeper:
         unclaimed = Counter(unit.stage for unit in opened if unit not in held)
         waiting = self._hints.waiting()
         lost = {stage: max(0, unclaimed[stage] - waiting[stage]) for stage in Stage}
+        self._sent_again = Counter({unit: self._sent_again[unit] for unit in opened if unit in self._sent_again})
         units = []
-        for item in overdue:
+        for item in sorted(overdue, key=lambda item: self._sent_again[item.unit]):
             if lost[item.unit.stage] > 0:
                 lost[item.unit.stage] -= 1
                 units.append(item.unit)
+        self._sent_again.update(units)
         return units
 
     def _give_another_course(self, unit: Unit) -> None:
