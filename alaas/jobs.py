@@ -48,7 +48,7 @@ class Strict(BaseModel):
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Uri = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 
 class DatasetRequest(Strict):
@@ -92,7 +92,7 @@ class Sample(Strict):
 class LabelsRequest(Strict):
     """POST /v1/datasets/{id}/labels: sample id or URI to label. A labelled sample leaves the pool."""
 
-    labels: dict[str, Name] = Field(min_length=1)
+    labels: dict[Uri, Name] = Field(min_length=1)
 
 
 class LabelsAdded(Strict):
@@ -114,7 +114,9 @@ class JobRequest(Strict):
     uris: list[Uri] | None = Field(default=None, min_length=1)
     model: Name | None = Field(default=None, description="a model of the server's configuration; default: its first")
     strategy: Name | StrategyRequest | None = Field(default=None, description="default: the configuration's")
-    budget: Annotated[StrictInt, Field(ge=1)] | None = Field(default=None, description="how many samples to choose")
+    budget: Annotated[StrictInt, Field(ge=1, lt=2**63)] | None = Field(
+        default=None, description="how many samples to choose"
+    )
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
     deadline_s: Annotated[float, Field(gt=0, le=30 * 86400)] | None = None
 

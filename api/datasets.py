@@ -26,7 +26,13 @@ from api.wire import DatasetPage, DatasetsQuery, SamplePage, SamplesQuery
 ROUTES = RouteTable()
 
 
-@ROUTES.add("POST", "/v1/datasets", {201: Dataset, 200: Dataset}, body=DatasetRequest, errors=(409,))
+_URIS = ["http://images.example/1.png", "http://images.example/2.png", "file:///data/3.png"]
+
+
+@ROUTES.add(
+    "POST", "/v1/datasets", {201: Dataset, 200: Dataset}, body=DatasetRequest, errors=(409,),
+    example={"name": "street scenes", "tags": {"site": "north"}, "uris": _URIS},
+)  # fmt: skip
 def create_dataset(call: Call) -> Response:
     """Create a dataset, or find the one of that name; its tags are merged and the URIs that it lacks are added"""
     catalog, asked = parts().catalog, call.body
@@ -59,7 +65,10 @@ def list_samples(call: Call, dataset_id: str) -> Response:
     return json_answer(SamplePage(items=items, next=cursor))
 
 
-@ROUTES.add("POST", "/v1/datasets/<dataset_id>/labels", {200: LabelsAdded}, body=LabelsRequest, errors=(404,))
+@ROUTES.add(
+    "POST", "/v1/datasets/<dataset_id>/labels", {200: LabelsAdded}, body=LabelsRequest, errors=(404,),
+    example={"labels": {_URIS[0]: "cat"}},
+)  # fmt: skip
 def add_labels(call: Call, dataset_id: str) -> Response:
     """Label samples, by id or URI"""
     return json_answer(LabelsAdded(labelled=parts().catalog.add_labels(call.owner, dataset_id, call.body.labels)))
@@ -68,6 +77,7 @@ def add_labels(call: Call, dataset_id: str) -> Response:
 @ROUTES.add(
     "POST", "/v1/datasets/<dataset_id>/samples", {200: SamplesAdded},
     body=SamplesRequest, streams=(NDJSON,), keeps_key=True, errors=(404, 409),
+    example={"uris": _URIS},
 )  # fmt: skip
 def add_samples(call: Call, dataset_id: str) -> Response:
     """Add samples: JSON, or NDJSON of any length, one JSON string or {"uri": "..."} a line"""

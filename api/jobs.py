@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 ROUTES = RouteTable()
 
 
-@ROUTES.add("POST", "/v1/jobs", {202: Job}, body=JobRequest, keeps_key=True, errors=(404, 409, 429))
+@ROUTES.add(
+    "POST", "/v1/jobs", {202: Job}, body=JobRequest, keeps_key=True, errors=(404, 409, 429),
+    example={"uris": ["http://images.example/1.png", "http://images.example/2.png"], "budget": 1},
+)  # fmt: skip
 def create_job(call: Call) -> Response:
     """Submit a query, or a scan that only computes features"""
     record = submit(parts(), call.owner, call.body, call.key, call.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from functools import cache
 from typing import Any
 
 from flask import Response
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import alaas
-from alaas.jobs import Problem
+from alaas.jobs import Dataset, Job, Problem
 from api.parts import parts
 from api.problems import PROBLEM_TYPE
 from api.routing import JSON, NDJSON, Call, Route, RouteTable
@@ -19,6 +19,7 @@ from api.wire import NoBody
 
 ROUTES = RouteTable()
 _REF = "#/components/schemas/{model}"
+_MADE: dict[Any, str] = {Dataset: "dataset_id", Job: "job_id"}
 _ERRORS = {
     400: "The request cannot be read",
     401: "No valid token",
@@ -26,6 +27,7 @@ _ERRORS = {
     404: "No such thing, or another owner's",
     409: "It contradicts what is there",
     413: "The body is too large",
+    414: "The URL is too long",
     415: "The body is of another type",
     421: "Without tokens, only this machine's own names are answered",
     422: "A wrong value; `field` names it",
@@ -37,17 +39,22 @@ _ERRORS = {
 @ROUTES.add("GET", "/openapi.json", {200: JSON}, is_open=True)
 def openapi_json(call: Call) -> Response:
     """This description"""
+    return Response(_text(bool(parts().config.api.tokens)), mimetype=JSON)
+
+
+@cache
+def _text(has_tokens: bool) -> str:
     from api.app import all_routes  # The table of all routes, this one among them.
 
-    return Response(json.dumps(document(all_routes(), has_tokens=bool(parts().config.api.tokens))), mimetype=JSON)
+    return json.dumps(document(all_routes(), has_tokens=has_tokens))
 
 
 def document(routes: list[Route], *, has_tokens: bool) -> dict[str, Any]:
     schemas, components = _schemas(routes)
     paths: dict[str, Any] = {}
     for route in routes:
-        path = re.sub(r"<(\w+)>", r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas, has_tokens)
+        operation = paths.setdefault(route.template, {})[route.method.lower()] = _operation(route, schemas, has_tokens)
+        _add_links(operation, route, routes)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "ALaaS", "version": alaas.__version__, "license": {"name": "Apache-2.0"}},
@@ -93,7 +100,7 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
             "required": True,
             "schema": {"type": "string", "pattern": patterns.get(name, "^[A-Za-z0-9_-]{1,64}$")},
         }
-        for name in re.findall(r"<(\w+)>", route.path)
+        for name in route.parameters
     ]
 
 
@@ -128,6 +135,8 @@ def _body(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.body:
         content[JSON] = {"schema": schemas[(route.body, "validation")]}
+        if route.example is not None:
+            content[JSON]["example"] = route.example
     for media_type in route.streams:
         text = 'one JSON string or {"uri": "..."} a line' if media_type == NDJSON else "the bytes"
         content[media_type] = {"schema": {"type": "string", "description": text}}
@@ -142,6 +151,18 @@ def _responses(route: Route, schemas: dict[Any, Any], has_tokens: bool) -> dict[
     return found
 
 
+def _add_links(operation: dict[str, Any], route: Route, routes: list[Route]) -> None:
+    """From the route that makes a thing to those that take its id."""
+    for status, model in route.answers.items():
+        name = _MADE.get(model) if route.method == "POST" and not route.parameters else None
+        if name is not None:
+            operation["responses"][str(status)]["links"] = {
+                other.name: {"operationId": other.name, "parameters": {name: "$response.body#/id"}}
+                for other in routes
+                if name in other.parameters
+            }
+
+
 def _error_statuses(route: Route, has_tokens: bool) -> list[int]:
     statuses = {*route.errors, 422, 503}
     if has_tokens:
@@ -149,7 +170,7 @@ def _error_statuses(route: Route, has_tokens: bool) -> list[int]:
     else:
         statuses |= {421, 403} if route.method != "GET" else {421}
     if route.query:
-        statuses |= {400}
+        statuses |= {400, 414}
     if route.body or route.streams:
         statuses |= {400, 409, 413, 415}
     return sorted(statuses)

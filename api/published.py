@@ -23,7 +23,14 @@ ROUTES = RouteTable()
 POLL_S = 0.1
 
 
-@ROUTES.add("POST", "/post", {200: PublishedAnswer}, body=PublishedRequest, keeps_key=True, errors=(409, 429))
+@ROUTES.add(
+    "POST", "/post", {200: PublishedAnswer}, body=PublishedRequest, keeps_key=True, errors=(409, 429),
+    example={
+        "data": [{"uri": "http://images.example/1.png"}, {"uri": "http://images.example/2.png"}],
+        "parameters": {"budget": 1},
+        "execEndpoint": "/query",
+    },
+)  # fmt: skip
 def post(call: Call) -> Response:
     """Choose from a list and wait for the answer (the published package's call)"""
     own, asked = parts(), call.body

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
+from werkzeug.routing import BaseConverter
 
 from alaas.config import Config
 from alaas.errors import InvalidRequest, MalformedRequest, NotFound, UnsupportedMediaType
@@ -35,7 +36,7 @@ Answers = dict[int, type[BaseModel] | str]
 class Route:
     """`answers`: status to the model of its JSON, or to another media type. `errors`: statuses of problems beside those
     that every such route has. `streams`: media types that the view reads from the request by itself. `keeps_key`: the
-    view honours Idempotency-Key by itself.
+    view honours Idempotency-Key by itself. `example`: a body for the description.
     """
 
     method: str
@@ -49,10 +50,19 @@ class Route:
     is_open: bool = False
     keeps_key: bool = False
     errors: tuple[int, ...] = ()
+    example: Any = None
 
     @property
     def name(self) -> str:
         return f"{self.view.__module__.rpartition('.')[2]}.{self.view.__name__}"
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"<(?:\w+:)?(\w+)>", self.path)
+
+    @property
+    def template(self) -> str:
+        return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", self.path)
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,14 @@ def json_answer(model: BaseModel, status: int = 200, headers: dict[str, str] | N
     return Response(model.model_dump_json(), status=status, headers=headers, mimetype=JSON)
 
 
+class Sha256Converter(BaseConverter):
+    """Only a whole digest in a path is one, so that /v1/uploads/missing is another route."""
+
+    regex = "[0-9a-f]{64}"
+
+
 def register(app: Flask, routes: Iterable[Route]) -> None:
+    app.url_map.converters["sha256"] = Sha256Converter
     for route in routes:
         app.add_url_rule(
             route.path, route.name, _checked(route), methods=[route.method], provide_automatic_options=False

@@ -13,8 +13,7 @@ from typing import IO
 
 from flask import Response, request
 
-from alaas.config import Config
-from alaas.errors import InvalidRequest, SampleError, Unavailable
+from alaas.errors import InvalidRequest, Unavailable
 from alaas_workers.sources import upload_path
 from api.bodies import read_capped
 from api.parts import parts
@@ -45,21 +44,14 @@ def missing_uploads(call: Call) -> Response:
     return json_answer(Missing(missing=absent))
 
 
-@ROUTES.add("PUT", "/v1/uploads/<sha256>", {201: Uploaded, 200: Uploaded}, streams=(OCTETS,))
+@ROUTES.add("PUT", "/v1/uploads/<sha256:sha256>", {201: Uploaded, 200: Uploaded}, streams=(OCTETS,), errors=(404,))
 def upload(call: Call, sha256: str) -> Response:
     """Send up one file's bytes, which must have that SHA-256; its URI is then upload://SHA256"""
-    path = _path(parts().config, call.owner, sha256)
+    path = upload_path(parts().config, call.owner, sha256)
     with _storage_faults():
         was_there = path.is_file()
         size_bytes = _store(path, sha256, parts().config.api.max_upload_bytes)
     return json_answer(Uploaded(uri=f"upload://{sha256}", size_bytes=size_bytes), 200 if was_there else 201)
-
-
-def _path(config: Config, owner: str, sha256: str) -> Path:
-    try:
-        return upload_path(config, owner, sha256)
-    except SampleError:
-        raise InvalidRequest("expected 64 hexadecimal digits in lower case", field="sha256") from None
 
 
 def _store(path: Path, sha256: str, max_bytes: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
 from alaas.config.schema import Sha256
-from alaas.jobs import Dataset, Job, JobState, ModelCard, Sample, StrategyCard, Strict, Uri
+from alaas.jobs import Dataset, Job, JobState, ModelCard, Name, Sample, StrategyCard, Strict, Uri
 
 Item = TypeVar("Item")
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -49,7 +49,7 @@ class PageQuery(Strict):
 
 
 class DatasetsQuery(PageQuery):
-    name: str | None = Field(default=None, min_length=1, max_length=200, description="the dataset of that name only")
+    name: Name | None = Field(default=None, description="the dataset of that name only")
 
 
 class SamplesQuery(PageQuery):
@@ -83,8 +83,8 @@ class LocalFile(Strict):
     """A file as the client's machine sees it."""
 
     uri: Uri
-    size_bytes: Annotated[StrictInt, Field(ge=0)]
-    mtime_ns: StrictInt
+    size_bytes: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    mtime_ns: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 
 
 class ReadableRequest(Strict):
@@ -121,7 +121,7 @@ class PublishedDocument(Strict):
 
 
 class PublishedParameters(Strict):
-    budget: Annotated[StrictInt, Field(ge=1)]
+    budget: Annotated[StrictInt, Field(ge=1, lt=2**63)]
 
 
 class PublishedRequest(Strict):

@@ -6,7 +6,7 @@ const POLL_MS = 1500;
 const STAGES = ["download", "preprocess", "inference"];
 const at = (id) => document.getElementById(id);
 let token = "";
-let opened = null;
+let opened = ""; // the id of the job that the address names after its #
 let shownReport = null;
 let listed = "";
 
@@ -53,8 +53,8 @@ function scanned(job) {
 }
 
 function jobRow(job) {
-  const open = make("button", job.id.slice(0, 8), "link");
-  open.addEventListener("click", () => show(job.id));
+  const open = make("a", job.id.slice(0, 8));
+  open.href = `#${encodeURIComponent(job.id)}`;
   const strategy = job.strategy ? job.strategy.type : "scan";
   const created = new Date(job.created).toLocaleString();
   return row(open, make("span", job.state, job.state), strategy, String(job.budget ?? ""), scanned(job), created);
@@ -95,17 +95,17 @@ function clearReport() {
   at("chosen").replaceChildren();
 }
 
-async function show(id) {
-  opened = id;
+function open() {
+  opened = decodeURIComponent(location.hash.slice(1));
   shownReport = null;
+  at("job").hidden = true;
   clearReport();
-  await look(refreshJob);
 }
 
 async function refreshJob() {
   const id = opened;
   if (!id) return;
-  const job = await get(`/v1/jobs/${id}`);
+  const job = await get(`/v1/jobs/${encodeURIComponent(id)}`);
   if (opened !== id) return; // Another job was opened meanwhile.
   showJob(job);
   await showReport(job);
@@ -149,4 +149,9 @@ at("login").addEventListener("submit", (event) => {
   at("login").hidden = true;
   look(refresh);
 });
+window.addEventListener("hashchange", () => {
+  open();
+  look(refreshJob);
+});
+open();
 look(start).then(loop);

@@ -131,9 +131,10 @@ def test_the_public_configuration_holds_no_secret(with_tokens: dict[str, dict[st
 def test_openapi_describes_every_route_and_no_other(client: FlaskClient) -> None:
     described = client.get("/openapi.json").get_json()
     operations = {(method.upper(), path) for path, item in described["paths"].items() for method in item}
-    ours = {(route.method, route.path.replace("<", "{").replace(">", "}")) for route in all_routes()}
+    ours = {(route.method, route.template) for route in all_routes()}
+    template = {route.path: route.template for route in all_routes()}
     served = {
-        (method, rule.rule.replace("<", "{").replace(">", "}"))
+        (method, template[rule.rule])
         for rule in client.application.url_map.iter_rules()
         for method in rule.methods or ()
         if method != "HEAD"
