@@ -45,7 +45,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise ConfigError(f"line {self.peek_event().start_mark.line + 1}: YAML aliases are not accepted")
+            event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise ConfigError(f"line {line}: YAML aliases are not accepted")
         return super().compose_node(parent, index)
 
 

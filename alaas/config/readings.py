@@ -95,10 +95,13 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _required(model: dict[str, Any], key: str, where: str) -> Any:
-    if model.get(key) in (None, ""):
+def _required(model: dict[str, Any], key: str, where: str) -> str:
+    value = model.get(key)
+    if value in (None, ""):
         raise ConfigError("is required", field=f"{where}.{key}")
-    return model[key]
+    if not isinstance(value, str):
+        raise ConfigError(f"expected a name, got {value!r:.80}", field=f"{where}.{key}")
+    return value
 
 
 def _refuse_unknown(mapping: dict[str, Any], known: set[str], where: str) -> None:

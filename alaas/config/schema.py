@@ -160,14 +160,26 @@ class PoolConfig(Strict):
     """One stage's workers as `alaas serve` starts them."""
 
     processes: int = Field(default=1, ge=0, le=256, description="0: they run elsewhere (`alaas worker STAGE`)")
+    concurrency: int = Field(default=1, ge=1, le=512, description="chunks at once in one process")
+
+
+class DownloadPoolConfig(PoolConfig):
+    """Threads that mostly wait, so several chunks at once cost little."""
+
+    concurrency: int = Field(default=4, ge=1, le=512, description="chunks at once in one process")
+
+
+class InferencePoolConfig(PoolConfig):
+    """Threads before the device: one loads the next chunk while another's is computed."""
+
     concurrency: int = Field(default=2, ge=1, le=512, description="chunks at once in one process")
 
 
 class WorkersConfig(Strict):
-    download: PoolConfig = Field(default=PoolConfig(concurrency=4), description="threads that fetch bytes")
-    preprocess: PoolConfig = Field(default=PoolConfig(concurrency=1), description="processes that decode")
-    inference: PoolConfig = Field(default=PoolConfig(concurrency=2), description="threads before the device")
-    selection: PoolConfig = Field(default=PoolConfig(concurrency=1), description="processes that run strategies")
+    download: DownloadPoolConfig = Field(default=DownloadPoolConfig(), description="threads that fetch bytes")
+    preprocess: PoolConfig = Field(default=PoolConfig(), description="processes that decode")
+    inference: InferencePoolConfig = Field(default=InferencePoolConfig(), description="threads before the device")
+    selection: PoolConfig = Field(default=PoolConfig(), description="processes that run strategies")
     dispatcher: int = Field(default=1, ge=0, le=16, description="processes that admit chunks; one is enough")
     max_child_memory_bytes: int = Field(default=4096 * MIB, ge=256 * MIB, description="of a decoding child")
 
