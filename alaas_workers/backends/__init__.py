@@ -1,4 +1,4 @@
-"""What runs a model: arrays of a chunk in, features out. Importing this loads no torch; opening a torch backend does."""
+"""What runs a model: a chunk's arrays in, features out. Importing this loads no torch; opening a torch backend does."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ class NullBackend:
 def _probabilities(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
     # Powers of integers and one division round alike on every machine, which exponentials do not.
     weights = (numbers[:, :CLASSES].astype(np.float64) + 1) ** 3
-    return weights / weights.sum(axis=1, keepdims=True)
+    shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _embeddings(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:

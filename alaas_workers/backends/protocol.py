@@ -41,7 +41,8 @@ class Backend(Protocol):
 
 def bad_rows(features: dict[Feature, Rows]) -> npt.NDArray[np.bool_]:
     """(N,) True where some feature of the sample is not finite: the caller lists it as BAD_OUTPUT."""
-    return np.any([~np.isfinite(rows).all(axis=1) for rows in features.values()], axis=0)
+    bad: npt.NDArray[np.bool_] = np.any([~np.isfinite(rows).all(axis=1) for rows in features.values()], axis=0)
+    return bad
 
 
 def blank_bad_rows(features: dict[Feature, Rows]) -> dict[Feature, Rows]:

@@ -1,4 +1,4 @@
-"""Engine to "module:Class", imported at first use: nobody needs torch for a null model, nor Triton's client for torch."""
+"""Engine to "module:Class", imported at first use: a null model needs no torch, and torch no client of Triton's."""
 
 from __future__ import annotations
 

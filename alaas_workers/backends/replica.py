@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import cast
 
 import torch
 
@@ -64,7 +65,8 @@ def _compiled(model: LoadedModel) -> LoadedModel:
     if not model.settings.compile or model.is_program:
         return model
     # Freezing folds the weights into the code, which doubles what compilation gains on a CPU.
-    return replace(model, module=torch.compile(model.module, dynamic=False, options={"freezing": True}))
+    module = torch.compile(model.module, dynamic=False, options={"freezing": True})
+    return replace(model, module=cast(torch.nn.Module, module))
 
 
 def _to_host(values: torch.Tensor) -> torch.Tensor:
@@ -74,6 +76,6 @@ def _to_host(values: torch.Tensor) -> torch.Tensor:
 
 
 def _mark() -> torch.cuda.Event:
-    done = torch.cuda.Event()
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
     done.record()
     return done

@@ -68,7 +68,7 @@ class VisionTransform:
         out = self.output_size(height, width)
         room = out[0] * out[1]
         if height * width < room and resized[0] * resized[1] <= MAX_GROWTH * room:
-            return pixels
+            return np.ascontiguousarray(pixels)
         import torch
 
         return self._resize_and_crop(torch.from_numpy(pixels[None]))[0].contiguous().numpy()
