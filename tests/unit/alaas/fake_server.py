@@ -90,6 +90,10 @@ class FakeServer:
         return Answer(202, json=self._job(asked))
 
     def _get_jobs(self, request: httpx.Request, rest: list[str]) -> Answer:
+        if not rest:
+            found = [self._job(asked) for asked in self.jobs.values()]
+            state = request.url.params.get("state")
+            return Answer(200, json={"items": [job for job in found if state in (None, job["state"])], "next": None})
         asked = self.jobs[rest[0]]
         if rest[1:] == ["report"]:
             return Answer(200, json=self._report(asked))
@@ -134,3 +138,14 @@ class FakeServer:
         return Answer(503, json={"detail": "no inference worker"})
 
     _get_readyz = _get_
+
+    def _get_strategies(self, request: httpx.Request, rest: list[str]) -> Answer:
+        card = {"name": "RandomSampling", "summary": "By lot.", "needs": [], "parameters": {}}
+        return Answer(200, json={"items": [card], "next": None})
+
+    def _get_models(self, request: httpx.Request, rest: list[str]) -> Answer:
+        card = {"name": "resnet18", "modality": "vision", "classes": 1000, "error": "the file is corrupt"}
+        return Answer(200, json={"items": [card], "next": None})
+
+    def _get_config(self, request: httpx.Request, rest: list[str]) -> Answer:
+        return Answer(200, json={"default_strategy": {"type": "LeastConfidence"}})
