@@ -10,6 +10,9 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,6 +36,7 @@ _TICK_S = 0.2  # the longest that admission waits; changes in the ledger wake it
 _RECONCILE_S = 1.0
 _SIGN_OF_LIFE_S = 3.0
 _DESCRIBE_AGAIN_S = 10.0
+_MAX_TROUBLES = 20  # of one job; then it fails
 _CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
 
 
@@ -73,6 +77,7 @@ class Dispatcher:
         self._life_due = _Every(_SIGN_OF_LIFE_S)
         self._progress_due = _Every(1.0)
         self._described: dict[str, float] = {}
+        self._troubles: Counter[str] = Counter()  # errors of the open jobs
 
     @classmethod
     def open(cls, config: Config) -> Dispatcher:
@@ -120,14 +125,18 @@ class Dispatcher:
         records = {record.id: record for record in self._catalog.open_jobs()}
         for job_id in held.keys() - records.keys():
             self._forget(job_id)
+        self._troubles = Counter({job_id: self._troubles[job_id] for job_id in self._troubles.keys() & records.keys()})
         for record in records.values():
-            self._reconcile_one(record, held.get(record.id))
+            with self._trouble_of(record.id):
+                self._reconcile_one(record, held.get(record.id))
 
     def _reconcile_one(self, record: JobRecord, job: JobLedger | None) -> None:
         if _is_past_deadline(record):
             self._fail(record.id, _deadline_exceeded(record))
         elif job is None:
             self._open(record)
+        elif record.state is JobState.QUEUED:
+            self._catalog.mark_running(record.id)  # the catalog went away when the job was opened
         elif job.problem is not None:
             self._fail(record.id, job.problem)
         elif job.spec.fingerprint and self._cards.get(record.model).fingerprint not in (None, job.spec.fingerprint):
@@ -187,6 +196,19 @@ class Dispatcher:
             return features[:1], None
         return (), _cache_too_small(sum(costs.values()), round(_CACHE_SHARE * room))
 
+    @contextmanager
+    def _trouble_of(self, job_id: str) -> Iterator[None]:
+        """Keep one job's errors from the others: they have their turn, and the job fails if its errors go on."""
+        try:
+            yield
+        except Unavailable:
+            raise  # everybody's trouble
+        except Exception:
+            logger.exception("%s: the dispatcher cannot go on with it now", job_id)
+            self._troubles[job_id] += 1
+            if self._troubles[job_id] >= _MAX_TROUBLES:
+                self._fail(job_id, _internal())
+
     def _describe(self, model: str) -> None:
         now = time.monotonic()
         if now - self._described.get(model, float("-inf")) > _DESCRIBE_AGAIN_S:
@@ -209,12 +231,14 @@ class Dispatcher:
         jobs = [job for job in _first_of_each_pool(scanning) if not job.planned]
         room = self._room() if jobs else 0
         while jobs and room > 0:
-            job, units = self._planner.next_chunk(jobs.pop(0))
-            for unit in units:
-                self._hints.send(unit, unit.stage)
+            job = jobs.pop(0)
+            with self._trouble_of(job.id):
+                job, units = self._planner.next_chunk(job)
+                for unit in units:
+                    self._hints.send(unit, unit.stage)
+                if not job.planned:
+                    jobs.append(job)
             room -= 1
-            if not job.planned:
-                jobs.append(job)
 
     def _room(self) -> int:
         """How many chunks may be admitted now: none while a stage has a full window waiting, or bytes run out."""
@@ -262,6 +286,11 @@ def _is_past_deadline(record: JobRecord) -> bool:
     if record.deadline_s is None:
         return False
     return (datetime.now(UTC) - record.created).total_seconds() > record.deadline_s
+
+
+def _internal() -> Problem:
+    detail = "the dispatcher failed at this job again and again; its log says why"
+    return Problem(title="Internal error", status=500, code="internal", detail=detail)
 
 
 def _deadline_exceeded(record: JobRecord) -> Problem:

@@ -89,7 +89,7 @@ class Pipeline:
             self._split(lease)
         except Transient as error:
             logger.warning("%s: put off (%s)", unit, error)
-            self._ledger.release(lease, _PAUSE_S)
+            patiently(lambda: self._ledger.release(lease, _PAUSE_S), self._pipeline.lease_s)
         except Exception:
             # A bug or a hostile sample. The attempt counts, the sweep splits the chunk in the end.
             logger.exception("%s: failed", unit)
@@ -106,16 +106,16 @@ class Pipeline:
         made = work(lease, data, progress)
         if made is None:
             return
+        progress()  # what a worker that lost its lease would put there, nobody would take away
         if made.passed and made.data:
             self._cache.put(lease.unit, made.data)
         follows = FOLLOWS[lease.unit.stage] if made.passed else None
         outcome = Outcome(made.passed, made.failed, len(made.data))
         seconds = time.perf_counter() - started
-        self._finish(lease, follows, outcome, seconds)
-        if source:
-            self._cache.drop(source)
+        if self._finish(lease, follows, outcome, seconds) and source:
+            self._cache.drop(source)  # never another holder's input
 
-    def _finish(self, lease: Lease, follows: Stage | None, outcome: Outcome, seconds: float) -> None:
+    def _finish(self, lease: Lease, follows: Stage | None, outcome: Outcome, seconds: float) -> bool:
         # Work is dear and this call is safe to repeat, so a Redis that restarts is waited for as long as the lease.
         finished, opened = patiently(
             lambda: self._ledger.done(lease, follows, outcome, seconds), self._pipeline.lease_s
@@ -124,6 +124,7 @@ class Pipeline:
             logger.warning("%s: another worker finished it first", lease.unit)
         if opened is not None:
             self._hints.send(opened, opened.stage)
+        return finished
 
     def _send_back(self, lease: Lease) -> None:
         """A cache miss is no error: the bytes are fetched again."""

@@ -75,8 +75,7 @@ class Sweeper:
         if lease is None:
             return
         if len(lease.samples) > 1:
-            # Each half starts one attempt below the limit, so that the search for the culprit costs one crash a level.
-            halves = self._ledger.split(lease, attempts=self._max_attempts - 1)
+            halves = self._ledger.split(lease, attempts=self._attempts_of_halves(len(lease.samples)))
             logger.warning("%s: lost its worker %d times, split in two", unit, self._max_attempts)
             for half in halves:
                 self._hints.send(half, half.stage)
@@ -86,6 +85,13 @@ class Sweeper:
         _, opened = self._ledger.done(lease, None, Outcome(0, failed), 0.0)
         if opened is not None:
             self._hints.send(opened, opened.stage)
+
+    def _attempts_of_halves(self, size: int) -> int:
+        """One below the limit, so that the search for the culprit costs one crash a level.
+
+        A half that may be a single sample gets one try more: its end stays, and somebody may just have pulled a plug.
+        """
+        return max(0, self._max_attempts - (1 if size > 3 else 2))
 
 
 def _selection_crashed(attempts: int) -> Problem:

@@ -17,6 +17,7 @@ from alaas.jobs import Chosen, FailedSample, Feature, JobState, Problem, Report
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord, PoolSample
 from alaas_workers.gathering import Gathered, gather, pool_pages
+from alaas_workers.heart import LeaseLost
 from alaas_workers.ledger import FailedAt, Lease, Ledger
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.pipeline import Made, NotNow
@@ -39,7 +40,10 @@ class Selection:
             return Made(b"", 0, [])  # committed by one that died before it could say so
         gathered, labelled = self._gather(lease, record, progress)
         failures = self._ledger.failures(record.id)
-        if self._must_scan_again(lease, gathered, failures) and self._ledger.replan(lease):
+        if not self._ledger.beat(lease):
+            raise LeaseLost("another has the selection")  # and what was read may be of another round, or of none
+        if self._must_scan_again(lease, gathered, labelled, failures):
+            self._ledger.replan(lease)  # without effect when another holds the selection by now: then it decides
             return None
         progress()
         self._commit(record, lease, gathered, labelled, failures)
@@ -58,10 +62,13 @@ class Selection:
         progress()
         return pool, gather(self._cache, lease.spec, card, labelled)
 
-    def _must_scan_again(self, lease: Lease, gathered: Gathered, failures: dict[int, FailedAt]) -> bool:
+    def _must_scan_again(
+        self, lease: Lease, gathered: Gathered, labelled: Gathered, failures: dict[int, FailedAt]
+    ) -> bool:
         vanished = sum(
             1
-            for sample, is_there in zip(gathered.samples, gathered.there, strict=True)
+            for part in (gathered, labelled)
+            for sample, is_there in zip(part.samples, part.there, strict=True)
             if not is_there and sample.ordinal not in failures
         )
         job = self._ledger.job(lease.unit.job)

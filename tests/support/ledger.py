@@ -94,7 +94,7 @@ def contents(client: redis.Redis) -> dict[str, Any]:
         for name in names:
             if name in (keys.OPEN, keys.JOBS):
                 pipe.zrange(name, 0, -1, withscores=True)
-            elif name == keys.TURN:
+            elif name == keys.TURN or name.startswith((keys.INTERMEDIATE, text(keys.FEATURE))):
                 pipe.get(name)
             elif name == keys.WAKE:
                 pipe.llen(name)
