@@ -52,7 +52,8 @@ def base_url(address: str) -> httpx.URL:
 
 def is_loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        # 0.0.0.0, which the published package's README calls, connects to this machine.
+        return host == "localhost" or (address := ipaddress.ip_address(host)).is_loopback or address.is_unspecified
     except ValueError:
         return False
 

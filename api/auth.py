@@ -59,6 +59,8 @@ def check_origin(request: Request, config: Config) -> None:
 def _is_loopback_name(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        # The published package's README calls 0.0.0.0, which connects to this machine. As no name resolves to it by
+        # somebody's DNS, it is as safe as 127.0.0.1: rebinding needs a host name.
+        return name == "localhost" or (address := ipaddress.ip_address(name)).is_loopback or address.is_unspecified
     except ValueError:
         return False

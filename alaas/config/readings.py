@@ -32,7 +32,12 @@ def as_full_format(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if strategy:
         full["strategy"] = strategy
     if "al_server" in section:
-        full["triton"] = section["al_server"]
+        full["triton"] = server = section["al_server"]
+        address = server.get("url", "?") if isinstance(server, dict) else server
+        warnings.append(
+            f"active_learning.al_server: the serving engine at {address!r:.80} is not spoken to yet;"
+            " the torch backend serves the model"
+        )
     if "al_worker" in section:
         _published_worker(_mapping(section["al_worker"], "active_learning.al_worker"), full, warnings)
     return full, warnings
