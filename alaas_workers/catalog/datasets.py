@@ -59,8 +59,9 @@ def find(connection: Connection, owner: str, dataset_id: str, *, lock: bool = Fa
 
 
 def find_any(connection: Connection, dataset_id: str) -> Row[Any]:
-    """The row, whoever owns it: for what the fleet does on its own account."""
-    row = connection.execute(select(datasets).where(datasets.c.id == dataset_id)).one_or_none()
+    """The row, locked, whoever owns it: for what the fleet does on its own account."""
+    statement = select(datasets).where(datasets.c.id == dataset_id).with_for_update(key_share=True)
+    row = connection.execute(statement).one_or_none()
     if row is None:
         raise NotFound("There is no such dataset.", field="dataset_id")
     return row

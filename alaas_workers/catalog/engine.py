@@ -68,6 +68,8 @@ class Database:
 
 
 def _parse(url: str) -> URL:
+    if url.startswith("sqlite:///"):  # the rest is a path as it stands, whatever characters it holds
+        return URL.create("sqlite", database=url.removeprefix("sqlite:///"))
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, bindparam, func, update
+from sqlalchemy import Connection, update
 
 from alaas.errors import InvalidRequest, NotFound
 from alaas_workers.catalog import bulk
 from alaas_workers.catalog.datasets import find
 from alaas_workers.catalog.engine import Database
 from alaas_workers.catalog.samples import BATCH, batches
-from alaas_workers.catalog.tables import datasets, samples
+from alaas_workers.catalog.tables import datasets
 from alaas_workers.catalog.texts import check_text, sample_key
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -33,8 +33,10 @@ def add(database: Database, owner: str, dataset_id: str, labels: Mapping[str, st
         chosen: dict[int, str] = {}
         fresh = sum(_resolve(connection, dataset.number, batch, chosen) for batch in batches(wanted, BATCH // 2))
         if chosen:
-            _write(connection, dataset.number, chosen, dataset.label_events + 1)
-            counters = {"label_events": dataset.label_events + 1, "labelled": dataset.labelled + fresh}
+            event = dataset.label_events + 1
+            for rows in batches(chosen.items()):
+                bulk.set_labels(connection, dataset.number, event, rows)
+            counters = {"label_events": event, "labelled": dataset.labelled + fresh}
             connection.execute(update(datasets).where(datasets.c.number == dataset.number).values(counters))
     return len(chosen)
 
@@ -55,13 +57,3 @@ def _resolve(connection: Connection, dataset: int, batch: list[tuple[str, bytes,
         if chosen.setdefault(sample.ordinal, label) != label:
             raise InvalidRequest(f"{name!r:.300} has two labels, one by its id and one by its URI", field="labels")
     return fresh
-
-
-def _write(connection: Connection, dataset: int, chosen: Mapping[int, str], event: int) -> None:
-    statement = (
-        update(samples)
-        .where(samples.c.dataset == dataset, samples.c.ordinal == bindparam("at"))
-        .values(label=bindparam("now"), label_event=func.coalesce(samples.c.label_event, event))
-    )
-    for batch in batches(sorted(chosen.items())):
-        connection.execute(statement, [{"at": at, "now": label} for at, label in batch])

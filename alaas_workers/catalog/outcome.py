@@ -6,9 +6,11 @@ import zlib
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 from sqlalchemy import Connection, Update, insert, select, update
 
-from alaas.errors import NotFound
+from alaas.errors import InvalidRequest, NotFound
 from alaas.jobs import JobState, Problem, Progress, Report
 from alaas_workers.catalog.engine import Database
 from alaas_workers.catalog.jobs import OPEN, no_such_job
@@ -30,11 +32,11 @@ def finish(database: Database, job_id: str, state: JobState, report: Report | No
         raise ValueError(f"{state} is no end of a job, or does not go with what was given as its report")
     if state is JobState.FAILED and error is None:
         raise ValueError("a failed job says why")
-    body = None if report is None else zlib.compress(report.model_dump_json().encode())
+    body = None if report is None else zlib.compress(_json(report, "report").encode())
     values = {
         "state": state,
         "finished": datetime.now(UTC),
-        "error": None if error is None else error.model_dump_json(),
+        "error": None if error is None else _json(error, "error"),
     }
     with database.write() as connection:
         won = _change(connection, job_id, update(jobs).where(jobs.c.state.in_(OPEN)).values(values))
@@ -42,6 +44,13 @@ def finish(database: Database, job_id: str, state: JobState, report: Report | No
             number = select(jobs.c.number).where(jobs.c.id == job_id).scalar_subquery()
             connection.execute(insert(reports).values(job=number, body=body))
         return won
+
+
+def _json(what: BaseModel, field: str) -> str:
+    try:
+        return what.model_dump_json()
+    except PydanticSerializationError:
+        raise InvalidRequest("holds a text that is not valid Unicode", field=field) from None
 
 
 def _change(connection: Connection, job_id: str, statement: Update) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Row, Select, select, update
 
 from alaas.errors import TooLarge
 from alaas.jobs import Sample, SamplesAdded
@@ -22,9 +22,9 @@ BATCH = 8000
 T = TypeVar("T")
 
 
-def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int | None = None) -> Iterator[list[T]]:
     iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+    while batch := list(islice(iterator, size or BATCH)):
         yield batch
 
 
@@ -83,33 +83,44 @@ def page(
 ) -> tuple[list[Sample], str | None]:
     """In the order in which they came."""
     dataset = find(connection, owner, dataset_id)
-    statement = select(samples).where(samples.c.dataset == dataset.number).order_by(samples.c.ordinal)
+    start = -1 if after is None else _position(connection, dataset.number, after)
+    statement = select(samples).where(samples.c.dataset == dataset.number)
     if labelled is not None:
         has_label = samples.c.label_event.is_not(None)
         statement = statement.where(has_label if labelled else ~has_label)
-    if after is not None:
-        key = bytes.fromhex(cursor(after) or "")
-        found = bulk.lookup(connection, dataset.number, [key])
-        if not found:
-            raise bad_cursor()
-        statement = statement.where(samples.c.ordinal > found[key].ordinal)
-    rows = connection.execute(statement.limit(check_limit(limit) + 1)).all()
+    rows = scan(connection, statement, start, dataset.samples, check_limit(limit) + 1)
     items = [Sample(id=row.id.hex(), uri=row.uri, label=row.label) for row in rows[:limit]]
     return items, items[-1].id if len(rows) > limit else None
 
 
+def _position(connection: Connection, dataset: int, after: str) -> int:
+    key = bytes.fromhex(cursor(after) or "")
+    found = bulk.lookup(connection, dataset, [key])
+    if not found:
+        raise bad_cursor()
+    return found[key].ordinal
+
+
+def scan(connection: Connection, statement: Select[Any], after: int, end: int, limit: int) -> list[Row[Any]]:
+    """The first `limit` rows of `statement`, a choice of samples, with `after` < ordinal < `end`; by ordinal.
+
+    It reads short ranges, each twice the one before. A database may not know yet how large the dataset has become
+    (PostgreSQL counts once a minute), and would sort all that is left of it for each page.
+    """
+    rows: list[Row[Any]] = []
+    span = limit
+    while len(rows) < limit and after < end - 1:
+        upto = min(after + span, end - 1)
+        within = statement.where(samples.c.ordinal > after, samples.c.ordinal <= upto).order_by(samples.c.ordinal)
+        rows += connection.execute(within.limit(limit - len(rows)))
+        after, span = upto, span * 2
+    return rows
+
+
 def set_versions(database: Database, dataset_id: str, versions: Mapping[int, str]) -> None:
     """Remember what the samples' sources said of them last; unknown ordinals are passed over."""
-    with database.read() as connection:
-        number = find_any(connection, dataset_id).number
-    statement = (
-        update(samples)
-        .where(samples.c.dataset == number, samples.c.ordinal == bindparam("at"))
-        .where(samples.c.version != bindparam("now"))
-        .values(version=bindparam("now"))
-    )
-    # In one order everywhere, so that two writers never wait for each other's rows.
-    for batch in batches(sorted(versions.items())):
-        rows = [{"at": at, "now": check_text(now, "version", MAX_URI)} for at, now in batch]
+    for batch in batches(versions.items()):
+        rows = [(ordinal, check_text(version, "version", MAX_URI)) for ordinal, version in batch]
         with database.write() as connection:
-            connection.execute(statement, rows)
+            dataset = find_any(connection, dataset_id)
+            bulk.set_versions(connection, dataset.number, rows)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Exists, Row, delete, func, insert, select, update
 
-from alaas.errors import Conflict, InvalidRequest, TooManyRequests
+from alaas.errors import Conflict, InvalidRequest, TooManyRequests, Unavailable
 from alaas.jobs import JobRequest, JobState, Progress
 from alaas_workers.catalog import samples as samples_of
 from alaas_workers.catalog.answers import check_key
@@ -72,13 +72,16 @@ def submit(database: Database, job: Submission) -> tuple[JobRecord, bool]:
             return existing, False
         _check_limit(connection, job)
     dataset_id = _store_uris(database, job.owner, job.request.uris)
-    created = False
     try:
         record, created = _accept(database, job, dataset_id)
-        return record, created
-    finally:
-        if not created:
-            _discard(database, dataset_id)
+    except Unavailable:
+        raise  # it may have been accepted, and only the answer lost: `discard_abandoned` will know
+    except BaseException:
+        _discard(database, dataset_id)
+        raise
+    if not created:
+        _discard(database, dataset_id)
+    return record, created
 
 
 def _accept(database: Database, job: Submission, dataset_id: str) -> tuple[JobRecord, bool]:
@@ -148,25 +151,39 @@ def _store_uris(database: Database, owner: str, uris: list[str]) -> str:
 
 def _discard(database: Database, dataset_id: str) -> None:
     """Remove a nameless dataset that no job came of, a batch at a time."""
-    with database.read() as connection:
-        number, size = connection.execute(
-            select(datasets.c.number, datasets.c.samples).where(datasets.c.id == dataset_id)
-        ).one()
-    for start in range(0, size, samples_of.BATCH):
-        with database.write() as connection:
-            batch = samples.c.ordinal.between(start, start + samples_of.BATCH - 1)
-            connection.execute(delete(samples).where(samples.c.dataset == number, batch))
+    while _discard_batch(database, dataset_id):
+        pass
+
+
+def _discard_batch(database: Database, dataset_id: str) -> bool:
+    """Remove the last batch of samples, or the empty dataset; False when there is nothing left to remove."""
     with database.write() as connection:
-        connection.execute(delete(datasets).where(datasets.c.number == number))
+        dataset = connection.execute(
+            select(datasets).where(datasets.c.id == dataset_id).with_for_update()
+        ).one_or_none()
+        if dataset is None or connection.execute(select(_has_job(dataset.number))).scalar_one():
+            return False
+        this = datasets.c.number == dataset.number
+        if dataset.samples == 0:
+            connection.execute(delete(datasets).where(this))
+            return False
+        kept = max(0, dataset.samples - samples_of.BATCH)
+        rest = samples.c.ordinal >= kept
+        connection.execute(delete(samples).where(samples.c.dataset == dataset.number, rest))
+        connection.execute(update(datasets).where(this).values(samples=kept))
+        return True
+
+
+def _has_job(number: int | ColumnElement[int]) -> Exists:
+    return select(jobs.c.number).where(jobs.c.dataset == number).exists()
 
 
 def discard_abandoned(database: Database) -> None:
     """Remove what processes left behind that died between storing a list of URIs and accepting its job."""
-    has_job = select(jobs.c.number).where(jobs.c.dataset == datasets.c.number).exists()
-    old = datasets.c.created < datetime.now(UTC) - ABANDONED
+    nameless = datasets.c.name.is_(None) & (datasets.c.created < datetime.now(UTC) - ABANDONED)
+    statement = select(datasets.c.id).where(nameless, ~_has_job(datasets.c.number))
     with database.read() as connection:
-        found = connection.execute(select(datasets.c.id).where(datasets.c.name.is_(None), old, ~has_job)).scalars()
-        abandoned = list(found)
+        abandoned = list(connection.execute(statement).scalars())
     for dataset_id in abandoned:
         logger.info("removing a list of URIs that became no job")
         _discard(database, dataset_id)
