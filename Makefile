@@ -32,7 +32,7 @@ chaos: $(STAMP) ## run all of the chaos trials; many minutes
 	pytest -m chaos $(ARGS)
 
 bench: $(STAMP) ## measure the fleet beside the model's own forward rate and a sequential script
-	python load_tests/scan.py $(ARGS)
+	python -m load_tests.scan $(ARGS)
 
 serve: $(STAMP) ## serve on this machine; CONFIG=file.yml to configure
 	alaas serve $(CONFIG) $(ARGS)

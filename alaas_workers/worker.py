@@ -120,7 +120,12 @@ class StageWorker:
     def _make(self) -> tuple[Pipeline, StageWork]:
         module, _, name = STAGE_WORK[self.stage].partition(":")
         make_work: Callable[[Config], StageWork] = getattr(import_module(module), name)
-        heart = Heart(self.ledger, self.config, shared_progress=self.stage is Stage.INFERENCE)
+        heart = Heart(
+            self.ledger,
+            self.config,
+            shared_progress=self.stage is Stage.INFERENCE,
+            computing_counts=self.stage is Stage.SELECTION,
+        )
         pipeline = Pipeline(self.config, self.ledger, Cache.open(self.config), Hints(self.app), heart, self.node)
         return pipeline, make_work(self.config)
 
@@ -163,7 +168,8 @@ class StageWorker:
             logger.warning("the first model is loaded at the first job: %s", error)
 
     def _on_child(self, **_: object) -> None:
-        limit_memory(self.config.workers.max_child_memory_bytes)
+        if self.stage is Stage.PREPROCESS:
+            limit_memory(self.config.workers.max_child_memory_bytes)
 
     def _on_stop(self, **_: object) -> None:
         self._stopping.set()

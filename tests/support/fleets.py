@@ -47,6 +47,13 @@ class Rig:
 
     def stop(self) -> None:
         self.server.stop()
+        self._show_logs()
+
+    def _show_logs(self) -> None:
+        """Into the test's captured output, which pytest shows when the test failed."""
+        for log in sorted(self.server.fleet.logs.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()
+            print(f"--- {log.name}", *lines[-25:], sep="\n")
 
     def __enter__(self) -> Rig:
         return self.start()
@@ -72,6 +79,18 @@ class Rig:
 
     def names(self) -> list[str]:
         return sorted(p.command.name for p in self.server.fleet.processes)
+
+    def forget_features(self) -> None:
+        """Empty the cache, waiting for a Redis that is starting again."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with self.cache_redis() as client:
+                    client.flushall()
+                return
+            except redis.RedisError:
+                assert time.monotonic() < deadline, "the cache's Redis did not come back"
+                time.sleep(0.2)
 
     def ledger_redis(self) -> redis.Redis:
         url = self.config.broker.url
@@ -153,14 +172,16 @@ class Faults:
                 time.sleep(0.005)
 
     def flush_cache(self) -> None:
-        with self._rig.cache_redis() as client:
-            client.flushall()
+        self._rig.forget_features()
         self.done.append("flush the cache")
 
     def wipe_ledger(self) -> None:
-        with self._rig.ledger_redis() as client:
-            client.flushall()
-        self.done.append("wipe the ledger")
+        try:
+            with self._rig.ledger_redis() as client:
+                client.flushall()
+            self.done.append("wipe the ledger")
+        except redis.RedisError:
+            self.done.append("wipe the ledger, which was away")
 
     def restart_everything(self) -> None:
         self._rig.stop()
