@@ -32,7 +32,9 @@ def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
     transform = transform_for(name, settings)
     built: Built = source_module(settings.source).build(context)
     if not built.is_program:  # a program was frozen when it was made, and an exported one refuses the call
-        built.module.eval().requires_grad_(False)
+        built.module.eval()
+    for parameter in built.module.parameters():  # one by one, since TorchScript has no call for all
+        parameter.requires_grad_(False)
     weights = "" if built.is_program else weights_digest(built.module)
     head = find_head(built, context)
     module = WithEmbedding(built.module, head)
