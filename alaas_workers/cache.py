@@ -152,7 +152,10 @@ def unpack(data: bytes) -> tuple[list[int], list[str], list[NDArray[np.uint8]]]:
             for number, places in enumerate(order["groups"])
             for row, place in zip(tensors[str(number)], places, strict=True)
         }
-        arrays: list[NDArray[np.uint8]] = [placed[place] for place in range(len(order["ordinals"]))]
+        chunk = [
+            (ordinal, version, placed[place])
+            for place, (ordinal, version) in enumerate(zip(order["ordinals"], order["versions"], strict=True))
+        ]
     except (SafetensorError, LookupError, TypeError) as error:
         raise ValueError("not a chunk's arrays") from error
-    return order["ordinals"], order["versions"], arrays
+    return [item[0] for item in chunk], [item[1] for item in chunk], [item[2] for item in chunk]
