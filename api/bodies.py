@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import IO, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from alaas.config.readings import unknown_key
 from alaas.errors import InvalidRequest, MalformedRequest, TooLarge
 from api.schema_errors import as_invalid_request
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
 READ_BYTES = 64 * 1024
+MAX_VALUES = 1_000_000  # of one JSON body
+MAX_KEYS = 256
 MAX_URI = 4096  # alaas.jobs.Uri says the same to the other bodies
 MAX_DIGITS = 20  # a 64-bit integer and its sign; Python's own limit, 4,300 digits, is still quadratic to convert
 _BRACKETS = b"[]{}"
@@ -50,22 +53,23 @@ def read_piece(stream: IO[bytes]) -> bytes:
         raise MalformedRequest("the body ended early") from None
 
 
-def json_object(data: bytes, max_depth: int) -> dict[str, Any]:
+def json_object(data: bytes, max_depth: int, *, has_many_keys: bool = False) -> dict[str, Any]:
     """`data` as a JSON object. Raises MalformedRequest that says what is wrong and where."""
-    value = json_value(data, max_depth)
+    value = json_value(data, max_depth, has_many_keys=has_many_keys)
     if not isinstance(value, dict):
         raise MalformedRequest("the body must be a JSON object")
     return value
 
 
-def json_value(data: bytes, max_depth: int) -> Any:
+def json_value(data: bytes, max_depth: int, *, has_many_keys: bool = False) -> Any:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"not UTF-8 at byte {error.start}") from None
     _check_depth(data, max_depth)
+    _check_count(data)
     try:
-        value = _DECODER.decode(text)
+        value = (_MANY_KEYS if has_many_keys else _FEW_KEYS).decode(text)
     except json.JSONDecodeError as error:
         raise MalformedRequest(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
@@ -87,6 +91,12 @@ def _check_depth(data: bytes, max_depth: int) -> None:
         rest = shorter
     if rest:
         raise MalformedRequest(f"nested deeper than {max_depth}, or brackets that do not match")
+
+
+def _check_count(data: bytes) -> None:
+    """A value takes some hundred bytes of memory where its text takes two."""
+    if data.count(b",") > MAX_VALUES and _outside_strings(data).count(b",") > MAX_VALUES:
+        raise TooLarge(f"the body holds more than {MAX_VALUES} values; longer lists of samples are streamed as NDJSON")
 
 
 def _outside_strings(data: bytes) -> bytes:
@@ -122,6 +132,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _few(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise MalformedRequest(f"an object has {len(pairs)} keys; at most {MAX_KEYS} are taken here")
+    return _unique(pairs)
+
+
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise MalformedRequest(f"a number has {len(digits)} digits; at most {MAX_DIGITS} are taken")
@@ -139,14 +155,25 @@ def _refuse_constant(name: str) -> NoReturn:
     raise MalformedRequest(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_finite, parse_constant=_refuse_constant
-)
+def _decoder(pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=pairs, parse_int=_integer, parse_float=_finite, parse_constant=_refuse_constant
+    )
 
 
-def parse_as(model: type[Model], data: bytes, max_depth: int) -> Model:
-    """`data` as `model`. Raises MalformedRequest, or InvalidRequest naming the first field that is wrong."""
-    value = json_object(data, max_depth)
+_MANY_KEYS = _decoder(_unique)
+_FEW_KEYS = _decoder(_few)
+
+
+def parse_as(model: type[Model], data: bytes, max_depth: int, *, has_many_keys: bool = False) -> Model:
+    """`data` as `model`. Raises MalformedRequest, or InvalidRequest naming the first field that is wrong.
+
+    `has_many_keys`: an object of it is a mapping of any size; else pydantic would list a million unknown keys.
+    """
+    value = json_object(data, max_depth, has_many_keys=has_many_keys)
+    unknown = next((key for key in value if key not in model.model_fields), None)
+    if unknown is not None:
+        raise InvalidRequest(unknown_key(unknown, set(model.model_fields)), field=unknown[:60])
     try:
         return model.model_validate(value)
     except ValidationError as error:

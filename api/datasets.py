@@ -67,7 +67,7 @@ def list_samples(call: Call, dataset_id: str) -> Response:
 
 @ROUTES.add(
     "POST", "/v1/datasets/<dataset_id>/labels", {200: LabelsAdded}, body=LabelsRequest, errors=(404,),
-    example={"labels": {_URIS[0]: "cat"}},
+    has_many_keys=True, example={"labels": {_URIS[0]: "cat"}},
 )  # fmt: skip
 def add_labels(call: Call, dataset_id: str) -> Response:
     """Label samples, by id or URI"""

@@ -73,7 +73,16 @@ def _schemas(routes: list[Route]) -> tuple[dict[Any, dict[str, Any]], dict[str, 
     }
     models = sorted(asked | given | {(Problem, "serialization")}, key=lambda pair: (pair[0].__name__, pair[1]))
     schemas, definitions = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
+    _close_mappings(definitions["$defs"])
     return schemas, definitions["$defs"]
+
+
+def _close_mappings(schema: Any) -> None:
+    """A mapping whose keys have a pattern takes no other keys; pydantic's schema leaves that open."""
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []:
+        _close_mappings(inner)
+    if isinstance(schema, dict) and "patternProperties" in schema:
+        schema.setdefault("additionalProperties", False)
 
 
 def _operation(route: Route, schemas: dict[Any, Any], has_tokens: bool) -> dict[str, Any]:

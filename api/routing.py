@@ -36,7 +36,8 @@ Answers = dict[int, type[BaseModel] | str]
 class Route:
     """`answers`: status to the model of its JSON, or to another media type. `errors`: statuses of problems beside those
     that every such route has. `streams`: media types that the view reads from the request by itself. `keeps_key`: the
-    view honours Idempotency-Key by itself. `example`: a body for the description.
+    view honours Idempotency-Key by itself. `has_many_keys`: the body holds a
+    mapping of any size. `example`: a body for the description.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Route:
     is_open: bool = False
     keeps_key: bool = False
     errors: tuple[int, ...] = ()
+    has_many_keys: bool = False
     example: Any = None
 
     @property
@@ -133,14 +135,10 @@ def _read(route: Route, config: Config, owner: str) -> Call:
     if route.body is None:
         return Call(owner, None, query)
     data = b"".join(read_capped(request.stream, request.content_length, config.api.max_body_bytes))
-    body = _parsed(route.body, data, config)
+    if route.body is NoBody and not data:
+        data = b"{}"
+    body = parse_as(route.body, data, config.api.max_depth, has_many_keys=route.has_many_keys)
     return Call(owner, body, query, media_type, key, _digest(data))
-
-
-def _parsed(model: type[BaseModel], data: bytes, config: Config) -> BaseModel:
-    if model is NoBody and not data:
-        return NoBody()
-    return parse_as(model, data, config.api.max_depth)
 
 
 def _digest(data: bytes) -> str:

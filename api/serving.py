@@ -24,7 +24,7 @@ from alaas.jobs import Problem
 from api.problems import PROBLEM_TYPE
 
 logger = logging.getLogger(__name__)
-HEAD_TIMEOUT_S = 15.0  # from a request's first byte to the end of its headers
+HEAD_TIMEOUT_S = 5.0  # from a request's first byte to the end of its headers, which a client sends at once
 STOPPING = threading.Event()
 """Set in a worker process that is told to stop; event streams and POST /post end then."""
 

@@ -67,7 +67,7 @@ class NoBody(Strict):
 class MissingRequest(Strict):
     """POST /v1/uploads/missing: which of these does the server not hold yet?"""
 
-    sha256: list[Sha256] = Field(max_length=100_000)
+    sha256: list[Sha256] = Field(max_length=100_000, fail_fast=True)
 
 
 class Missing(Strict):
@@ -90,7 +90,7 @@ class LocalFile(Strict):
 class ReadableRequest(Strict):
     """POST /v1/files/readable: which of these files does the server see as the very same?"""
 
-    files: list[LocalFile] = Field(max_length=100_000)
+    files: list[LocalFile] = Field(max_length=100_000, fail_fast=True)
 
 
 class Readable(Strict):
@@ -127,7 +127,7 @@ class PublishedParameters(Strict):
 class PublishedRequest(Strict):
     """POST /post: the body of the published package's curl call."""
 
-    data: list[PublishedDocument] = Field(min_length=1)
+    data: list[PublishedDocument] = Field(min_length=1, fail_fast=True)
     parameters: PublishedParameters
     execEndpoint: Literal["/query"] = "/query"
 

@@ -64,13 +64,15 @@ def test_metrics_need_a_token_where_there_are_tokens(with_tokens: Headers, clien
     assert client.get("/metrics", headers=with_tokens["ann"]).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8888", "127.0.0.1:8888", "[::1]:8888", "127.0.0.2"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8888", "127.0.0.1:8888", "[::1]:8888", "127.0.0.2", "0.0.0.0:8888"]
+)
 def test_without_tokens_this_machines_names_are_answered(client: FlaskClient, host: str) -> None:
     assert client.get("/v1/jobs", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "10.0.0.1", "0.0.0.0:8888", "", "[::2]", "a@localhost@b", "["]
+    "host", ["evil.example", "localhost.evil.example", "10.0.0.1", "", "[::2]", "a@localhost@b", "["]
 )
 def test_without_tokens_a_foreign_host_name_is_refused(client: FlaskClient, host: str) -> None:
     answer = client.get("/v1/jobs", headers={"Host": host})

@@ -74,7 +74,8 @@ def figures(client: FlaskClient) -> dict[str, float]:
     found = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):
         for sample in family.samples:
-            found[sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items()))] = sample.value
+            labels = [value for label, value in sorted(sample.labels.items()) if label != "pid"]
+            found[" ".join([sample.name, *labels])] = sample.value
     return found
 
 
