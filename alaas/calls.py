@@ -29,6 +29,7 @@ from alaas.ndjson import NDJSON_TYPE, UriLines
 from alaas.transport import Http
 
 DEFAULT_SERVER = "localhost:8888"
+LARGEST_PAGE = 1000  # what the API gives at most
 Item = TypeVar("Item", bound=BaseModel)
 
 
@@ -129,10 +130,10 @@ class Calls:
         return self._http.post(f"/v1/jobs/{job_segment(job)}/cancel", Job)
 
     def strategies(self) -> list[StrategyCard]:
-        return list(self._items("/v1/strategies", Page[StrategyCard]))
+        return self._http.get("/v1/strategies", Page[StrategyCard]).items
 
     def models(self) -> list[ModelCard]:
-        return list(self._items("/v1/models", Page[ModelCard]))
+        return self._http.get("/v1/models", Page[ModelCard]).items
 
     def config(self) -> dict[str, Any]:
         """The server's name, version, defaults and limits."""
@@ -150,7 +151,7 @@ class Calls:
     def _items(self, path: str, page: type[Page[Item]], **params: Any) -> Iterator[Item]:
         after: str | None = None
         while True:
-            got = self._http.get(path, page, after=after, **params)
+            got = self._http.get(path, page, after=after, limit=LARGEST_PAGE, **params)
             yield from got.items
             after = got.next
             if after is None:

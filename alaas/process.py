@@ -94,7 +94,7 @@ class Process:
 
     def say(self, text: str) -> None:
         """A line of the supervisor's about this process."""
-        append_line(self._log, f"[supervisor] {text}")
+        append_line(self._log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} [supervisor] {text}")
         if self._echo is not None:
             self._echo(self.command.name, text)
 

@@ -17,7 +17,7 @@ from alaas.client import Client, Selected
 from alaas.errors import InvalidRequest
 from alaas.jobs import Job
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}  # what the preprocess stage decodes
 _FROM = click.option(
     "--from", "listing", type=click.File("r", encoding="utf-8"), help="A file with one URI or path a line; - is stdin."
 )

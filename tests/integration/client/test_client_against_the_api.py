@@ -141,9 +141,9 @@ def test_a_file_that_is_too_large_to_send_does_not_stop_the_push(
 
 
 def test_a_push_larger_than_any_body_is_one_stream(client: Client) -> None:
-    uris = (f"https://host/{number}" for number in range(50_000))
-    assert client.push_samples(client.create_dataset("big"), uris).added == 50_000
-    assert sum(1 for _ in client.samples("big")) == 50_000
+    uris = (f"https://host/{number}" for number in range(5_000))
+    assert client.push_samples(client.create_dataset("big"), uris).added == 5_000
+    assert sum(1 for _ in client.samples("big")) == 5_000
 
 
 def test_datasets_have_names_tags_and_labels(client: Client) -> None:

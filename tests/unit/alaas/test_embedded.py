@@ -17,7 +17,7 @@ from alaas.embedded import EmbeddedRedis, Role, embedded_redis
 from alaas.errors import ConfigError
 from alaas.process import Process
 from alaas.supervisor import Supervisor
-from tests.unit.alaas.waiting import is_running, wait_for
+from tests.support.waiting import is_running, wait_for
 
 MIB = 1024 * 1024
 

@@ -17,8 +17,8 @@ from alaas.config import Config, load_config
 from alaas.embedded import EmbeddedRedis
 from alaas.errors import ConfigError, Unavailable
 from alaas.process import Command
+from tests.support.waiting import is_running, wait_for
 from tests.unit.alaas import standin
-from tests.unit.alaas.waiting import is_running, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,7 +13,7 @@ import pytest
 
 from alaas.process import LONGEST_PAUSE_S, Command, exit_words, restart_pause_s
 from alaas.supervisor import Supervisor
-from tests.unit.alaas.waiting import is_running, read_pids, wait_for
+from tests.support.waiting import is_running, read_pids, wait_for
 
 FOREVER = "import time; time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); {FOREVER}"
