@@ -11,8 +11,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -104,18 +104,33 @@ class Dispatcher:
                 else:
                     logger.exception("the dispatcher's tick failed")
                 stop.wait(1.0)
-        self._ledger.gone("dispatcher", self._node)
+        with suppress(Unavailable):
+            self._ledger.gone("dispatcher", self._node)
 
     def tick(self, is_new: bool = False) -> None:
+        """One turn of every part that is due. Raises the first error when all had their turn.
+
+        So leases that ran out come back also while the catalog is away, and jobs end while the broker is.
+        """
+        trouble: Exception | None = None
+        for part in self._parts_due(is_new):
+            try:
+                part()
+            except Exception as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+
+    def _parts_due(self, is_new: bool) -> Iterator[Callable[[], None]]:
         if self._life_due.is_due():
-            self._ledger.sign_of_life("dispatcher", self._node)
-        if self._reconcile_due.is_due() or is_new:
-            self.reconcile()
+            yield lambda: self._ledger.sign_of_life("dispatcher", self._node)
         if self._sweep_due.is_due():
-            self._sweeper.sweep()
-        self.admit()
+            yield self._sweeper.sweep
+        if self._reconcile_due.is_due() or is_new:
+            yield self.reconcile
+        yield self.admit
         if self._progress_due.is_due():
-            self.save_progress()
+            yield self.save_progress
 
     # Catalog and ledger say the same of which jobs are open.
 

@@ -202,7 +202,8 @@ def test_what_the_cache_had_to_give_up_is_missing_and_no_error(tmp_path: Path) -
         rows, there = cache.features([key(number) for number in range(4000)], 256)
         assert 0 < there.sum() < 4000
         np.testing.assert_array_equal(rows[there][:, 0], np.flatnonzero(there))
-        np.testing.assert_array_equal(cache.present([key(number) for number in range(4000)]), there)
+        present = cache.present([key(number) for number in range(4000)])
+        assert present.any() and not (present & ~there).any()  # reading makes Redis give up some more
 
 
 def test_a_cache_that_is_full_and_gives_nothing_up_is_unavailable(tmp_path: Path) -> None:

@@ -28,17 +28,7 @@ from alaas_workers.ledger.units import unpack_samples
 from alaas_workers.planner import Planner
 from alaas_workers.sources import Sources
 from tests.support.catalogs import OWNER, new_dataset, new_job, uris
-from tests.support.ledger import claimed, config_for, the_job
-
-
-class Versions(Sources):
-    """What the sources say of each URI, from a dict."""
-
-    def __init__(self) -> None:
-        self.now: dict[str, str] = {}
-
-    def version(self, uri: str, owner: str) -> str:
-        return self.now.get(uri, "")
+from tests.support.ledger import Versions, claimed, config_for, the_job
 
 
 class Room:
