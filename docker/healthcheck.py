@@ -16,8 +16,11 @@ from alaas.errors import Unavailable
 
 
 def answers(url: str) -> bool:
-    with urlopen(url, timeout=4) as response:  # noqa: S310  # a fixed http URL on loopback
-        return bool(response.status == 200)
+    try:
+        with urlopen(url, timeout=4) as response:  # noqa: S310  # a fixed http URL on loopback
+            return bool(response.status == 200)
+    except OSError:
+        return False
 
 
 def shows_life(role: str, config: Config) -> bool:

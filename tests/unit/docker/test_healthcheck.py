@@ -72,3 +72,7 @@ def server() -> Iterator[HTTPServer]:
 
 def test_an_api_that_answers_is_healthy(healthcheck: ModuleType, server: HTTPServer) -> None:
     assert healthcheck.answers(f"http://127.0.0.1:{server.server_port}/healthz")
+
+
+def test_an_api_that_does_not_answer_is_not(healthcheck: ModuleType) -> None:
+    assert not healthcheck.answers(f"http://127.0.0.1:{free_port()}/healthz")
