@@ -29,7 +29,6 @@ _CODES = {
     403: SampleCode.FORBIDDEN,
     404: SampleCode.NOT_FOUND,
     410: SampleCode.NOT_FOUND,
-    413: SampleCode.TOO_LARGE,
 }
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
 

@@ -207,6 +207,15 @@ def test_another_owners_upload_is_not_found(tmp_path: Path, sources: Sources) ->
     assert isinstance(result, SampleError) and result.sample_code is SampleCode.NOT_FOUND
 
 
+def test_a_link_in_place_of_an_upload_is_not_followed_out(tmp_path: Path, sources: Sources) -> None:
+    uploads = Uploads(tmp_path, sources)
+    uri = uploads.put("a.jpg", b"bytes")
+    path = upload_path(uploads.config, OWNER, uri.removeprefix("upload://"))
+    path.rename(tmp_path / "data" / "catalog.sqlite")
+    path.symlink_to(tmp_path / "data" / "catalog.sqlite")
+    assert code(sources, uri) is SampleCode.NOT_ALLOWED
+
+
 def test_a_file_changes_its_version_with_its_content(tmp_path: Path, sources: Sources) -> None:
     files = Files(tmp_path, sources)
     versions = {sources.version(files.put("a.jpg", data), OWNER) for data in (b"1", b"22", b"333")}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from tests.support.source_configs import personal, public
 
 
 class Scripted:
-    """mem://ok gives bytes, mem://broken has a bug."""
+    """mem://ok gives bytes, mem://broken has a bug, mem://slow takes a minute."""
 
     def __init__(self, config: Config) -> None:
         self.closed = False
@@ -29,6 +32,8 @@ class Scripted:
     async def fetch(self, uri: str, owner: str) -> Fetched:
         if uri.startswith("mem://broken"):
             raise ZeroDivisionError(f"at {uri}")
+        if uri == "mem://slow":
+            await asyncio.sleep(60)
         return Fetched(uri.encode(), "1")
 
     async def close(self) -> None:
@@ -80,9 +85,18 @@ def test_what_progress_raises_stops_the_rest_and_reaches_the_caller(sources: Sou
         raise InterruptedError("the lease is lost")
 
     with pytest.raises(InterruptedError):
-        sources.fetch_all([f"mem://ok/{number}" for number in range(1000)], "me", lost)
+        sources.fetch_all(["mem://slow"] + ["mem://ok"] * 1000, "me", lost)
     assert len(calls) <= 16
     assert isinstance(sources.fetch_all(["mem://ok"], "me")[0], Fetched)
+
+
+def test_closing_ends_a_fetch_that_still_runs(sources: Sources) -> None:
+    with ThreadPoolExecutor(1) as other:
+        fetch = other.submit(sources.fetch_all, ["mem://slow"], "me")
+        time.sleep(0.1)
+        sources.close()
+        with pytest.raises(CancelledError):
+            fetch.result(5)
 
 
 def test_closing_twice_is_fine_and_a_closed_one_starts_again(sources: Sources) -> None:

@@ -12,7 +12,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from alaas.config import Config
-from alaas.errors import SampleCode, SampleError
+from alaas.errors import SampleCode, SampleError, Transient
 from alaas_workers.sources import Fetched
 from alaas_workers.sources.http_source import HttpSource
 from tests.support.source_configs import personal, public
@@ -73,8 +73,8 @@ class Stub(AbstractResolver):
     async def close(self) -> None: ...
 
 
-@pytest.fixture
-def canary() -> Iterator[WebServer]:
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[WebServer]:
     """Listens on 127.0.0.1, 127.0.0.2 and, where there is one, ::1; all count on the first."""
     with WebServer({"*": answer(b"secret")}) as first:
         others = [WebServer(first.routes, host, first.port) for host in ("127.0.0.2", "::1") if _exists(host)]
@@ -86,11 +86,26 @@ def canary() -> Iterator[WebServer]:
             other.__exit__()
 
 
-@pytest.fixture
-def site() -> Iterator[WebServer]:
-    """Stands for a public site: 127.0.0.9 is allowed by the operator."""
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[WebServer]:
     with WebServer(host="127.0.0.9") as server:
         yield server
+
+
+@pytest.fixture
+def canary(loopback: WebServer) -> WebServer:
+    loopback.connections = 0
+    loopback.requests.clear()
+    return loopback
+
+
+@pytest.fixture
+def site(elsewhere: WebServer) -> WebServer:
+    """Stands for a public site: 127.0.0.9 is allowed by the operator."""
+    elsewhere.connections = 0
+    elsewhere.requests.clear()
+    elsewhere.routes.clear()
+    return elsewhere
 
 
 @pytest.fixture
@@ -123,6 +138,14 @@ def fetch(config: Config, *uris: str, resolver: Any = None) -> list[bytes | Samp
             return error.sample_code
 
     return asyncio.run(all_of_them())
+
+
+async def error_of(config: Config, uri: str) -> SampleError:
+    source = HttpSource(config)
+    with pytest.raises(SampleError) as caught:
+        await source.fetch(uri, "me")
+    await source.close()
+    return caught.value
 
 
 @pytest.mark.parametrize("host", REACHABLE)
@@ -200,6 +223,18 @@ def test_a_listed_name_opens_its_address_to_no_other_name(canary: WebServer, tmp
     assert fetch(config, *uris, resolver=Stub(["127.0.0.1"])) == [
         b"secret", SampleCode.UNREACHABLE, SampleCode.UNREACHABLE, b"secret",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("port_is_open", "is_transient"), [(True, False), (False, True)])
+def test_what_is_blocked_is_not_tried_again_and_what_is_refused_is(
+    port_is_open: bool, is_transient: bool, canary: WebServer, tmp_path: Path
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        config = public(tmp_path) if port_is_open else personal(tmp_path)
+        port = canary.port if port_is_open else closed.getsockname()[1]
+        error = asyncio.run(error_of(config, f"http://127.0.0.1:{port}/"))
+    assert isinstance(error, Transient) is is_transient
 
 
 def test_a_port_that_is_not_listed_is_not_reached(canary: WebServer, site: WebServer, tmp_path: Path) -> None:

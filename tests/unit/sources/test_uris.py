@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alaas.errors import SampleCode, SampleError
@@ -93,6 +93,7 @@ def test_a_source_that_is_switched_off_is_unknown() -> None:
     assert check_uri("/data/a.jpg", config) is None
 
 
+@settings(deadline=None)  # idna is imported at first use
 @given(st.text() | st.from_regex(r"(https?|file|upload)://.*", fullmatch=True))
 @example("http://[")
 @example("http://\u2100/")
@@ -100,6 +101,7 @@ def test_no_text_breaks_the_check(uri: str) -> None:
     assert check_uri(uri, CONFIG) in (None, SampleCode.BAD_URI, SampleCode.UNKNOWN_SCHEME)
 
 
+@settings(deadline=None)  # idna is imported at first use
 @given(st.text() | st.from_regex(r"https?://[^/?#]*.*", fullmatch=True))
 @example("http://a..b/")
 @example("http://\u2488/")
