@@ -40,14 +40,19 @@ class Sources:
             return ""
 
     def fetch_all(
-        self, uris: Sequence[str], owner: str, on_progress: Callable[[], None] = lambda: None
+        self,
+        uris: Sequence[str],
+        owner: str,
+        on_progress: Callable[[], None] = lambda: None,
+        *,
+        on_bytes: Callable[[int], None] = lambda size_bytes: None,
     ) -> list[Fetched | SampleError]:
         """The bytes of each URI, or why there are none, in the order of `uris`.
 
-        `on_progress` is called on the event loop's thread when a sample is finished, so it must return at once; what
-        it raises stops the rest and is raised here.
+        `on_progress` is called on the event loop's thread when a sample is finished, and `on_bytes` before it with the
+        sample's size. They must return at once; what they raise stops the rest and is raised here.
         """
-        return self._loop.run(self._fetch_all(uris, owner, on_progress))
+        return self._loop.run(self._fetch_all(uris, owner, on_progress, on_bytes))
 
     def close(self) -> None:
         with self._lock:
@@ -57,14 +62,16 @@ class Sources:
         self._loop.close()
 
     async def _fetch_all(
-        self, uris: Sequence[str], owner: str, on_progress: Callable[[], None]
+        self, uris: Sequence[str], owner: str, on_progress: Callable[[], None], on_bytes: Callable[[int], None]
     ) -> list[Fetched | SampleError]:
         results: dict[int, Fetched | SampleError] = {}
         waiting = iter(enumerate(uris))
 
         async def take_next() -> None:
             for index, uri in waiting:
-                results[index] = await self._fetch(uri, owner)
+                results[index] = result = await self._fetch(uri, owner)
+                if isinstance(result, Fetched):
+                    on_bytes(len(result.data))
                 on_progress()
 
         lanes = min(self._config.sources.http.concurrency, len(uris))

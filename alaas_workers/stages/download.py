@@ -21,7 +21,7 @@ class Download:
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
         uris = [sample.uri for sample in lease.samples]
-        results = self._sources.fetch_all(uris, lease.spec.owner, progress)
+        results = self._sources.fetch_all(uris, lease.spec.owner, progress, on_bytes=self._within_cap(len(uris)))
         failed, ordinals, versions, arrays = [], [], [], []
         for sample, result in zip(lease.samples, results, strict=True):
             if isinstance(result, SampleError):
@@ -31,6 +31,16 @@ class Download:
             # A planner that could not see the file gave no version, and selection will look for none.
             versions.append(result.version if sample.version else "")
             arrays.append(np.frombuffer(result.data, dtype=np.uint8))
-        if sum(array.nbytes for array in arrays) > self._max_bytes and len(arrays) > 1:
-            raise TooBig("more bytes than may be in flight")
         return Made(pack(ordinals, versions, arrays) if arrays else b"", len(arrays), failed)
+
+    def _within_cap(self, samples: int) -> Callable[[int], None]:
+        """Stops a chunk that outgrows the cap while it is fetched, so that no worker holds it whole."""
+        total_bytes = 0
+
+        def add(size_bytes: int) -> None:
+            nonlocal total_bytes
+            total_bytes += size_bytes
+            if total_bytes > self._max_bytes and samples > 1:
+                raise TooBig("more bytes than may be in flight")
+
+        return add
