@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+from alaas_workers.backends.protocol import Arrays
 
 Size = tuple[int, int]
 
@@ -24,11 +22,9 @@ def cut(shapes: Sequence[tuple[int, ...]], input_size: Callable[[int, int], Size
     ]
 
 
-def padded(batch: torch.Tensor, multiple: int) -> torch.Tensor:
-    """`batch` with its last row repeated up to a multiple of `multiple` rows; the caller cuts the results again."""
-    import torch
+def padded(arrays: Arrays, multiple: int) -> Arrays:
+    """`arrays` with the last repeated up to a multiple of `multiple`; the caller cuts the results again.
 
-    missing = -len(batch) % multiple
-    if not missing:
-        return batch
-    return torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)])
+    Done before the batch is made, since joining tensors can change their memory layout, and so the rounding.
+    """
+    return [*arrays, *[arrays[-1]] * (-len(arrays) % multiple)]

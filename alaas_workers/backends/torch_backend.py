@@ -70,8 +70,9 @@ class TorchBackend:
             replica.load += 1
         try:
             model = replica.model
-            batch = model.transform.to_input(arrays, model.device, channels_last=model.channels_last)
-            future = replica.submit(padded(batch, model.row_multiple), len(arrays), features)
+            rows = padded(arrays, model.row_multiple)
+            batch = model.transform.to_input(rows, model.device, channels_last=model.channels_last)
+            future = replica.submit(batch, len(arrays), features)
         except BaseException:
             self._release(replica)
             raise

@@ -40,7 +40,7 @@ def test_the_card_tells_what_the_model_gives(tmp_path: Path) -> None:
         fingerprint=card.fingerprint,
         transform=transform_for("m", tiny_config(tmp_path).models["m"]).id,
         classes=5,
-        embedding_size=7,
+        embedding_size=8,
         outputs=[Feature.PROBABILITIES, Feature.EMBEDDINGS],
         input_size=[16, 16],
         device="cpu",

@@ -110,7 +110,7 @@ def test_a_program_that_returns_a_pair_gives_embeddings_too(tmp_path: Path) -> N
         traced = trace(Both().eval(), torch.zeros(2, 3, 16, 16))
         traced.save(str(tmp_path / "both.pt"))
     card = load_model("m", config_of(source="file", path=tmp_path / "both.pt", transform=TRANSFORM)).card
-    assert card.outputs == [Feature.PROBABILITIES, Feature.EMBEDDINGS] and card.embedding_size == 7
+    assert card.outputs == [Feature.PROBABILITIES, Feature.EMBEDDINGS] and card.embedding_size == 8
 
 
 @pytest.mark.parametrize("kind", ["script", "export"])

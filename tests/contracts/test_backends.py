@@ -1,0 +1,165 @@
+"""What every backend must do. A new engine is done when it is on this list and passes: docs/how-to-add-a-backend.md."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from alaas.config import Config
+from alaas.errors import ModelError
+from alaas.jobs import Feature
+from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_backend
+from alaas_workers.models import transform_for
+from tests.support.images import jpeg
+from tests.support.tiny_models import config_of, tiny_config
+
+BOTH = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
+
+CONFIGS: dict[str, Callable[[Path], Config]] = {
+    "torch": lambda folder: tiny_config(folder, batch_size=8),
+    "torch, three copies": lambda folder: tiny_config(folder, batch_size=8, instance_group=[{"count": 3}]),
+    "torch, batches of one": lambda folder: tiny_config(folder, batch_size=1),
+    "null": lambda _: config_of(source="null", batch_size=8),
+}
+
+
+@pytest.fixture(params=CONFIGS)
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+    return CONFIGS[request.param](tmp_path)
+
+
+@pytest.fixture
+def backend(config: Config) -> Iterator[Backend]:
+    opened = open_backend("m", config)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def arrays(config: Config) -> list[npt.NDArray[np.uint8]]:
+    """37 images of two sizes as preprocess gives them: some travel at their own size."""
+    transform = transform_for("m", config.models["m"])
+    sizes = [(12, 10), (64, 48)]
+    return [transform.preprocess(jpeg(*sizes[seed % 2], seed=seed), 10_000) for seed in range(37)]
+
+
+def _nothing() -> None:
+    pass
+
+
+def test_every_engine_is_on_the_list(tmp_path: Path) -> None:
+    assert {engine_of(make(tmp_path).models["m"]) for make in CONFIGS.values()} == set(ENGINES)
+
+
+def test_the_card_is_complete(backend: Backend) -> None:
+    assert None not in backend.card.model_dump(exclude={"error"}).values()
+    assert backend.card.name == "m"
+
+
+def test_features_are_float32_rows_of_the_widths_that_the_card_tells(backend: Backend, arrays: Any) -> None:
+    features = backend.infer(arrays, BOTH, _nothing)
+    assert set(features) == set(BOTH)
+    assert features[Feature.PROBABILITIES].shape == (37, backend.card.classes)
+    assert features[Feature.EMBEDDINGS].shape == (37, backend.card.embedding_size)
+    assert all(rows.dtype == np.float32 for rows in features.values())
+    assert not bad_rows(features).any()
+
+
+def test_probabilities_sum_to_one(backend: Backend, arrays: Any) -> None:
+    rows = backend.infer(arrays, [Feature.PROBABILITIES], _nothing)[Feature.PROBABILITIES]
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+    assert (rows >= 0).all()
+
+
+@pytest.mark.parametrize("feature", BOTH)
+def test_only_what_is_asked_for_is_given(backend: Backend, arrays: Any, feature: Feature) -> None:
+    both = backend.infer(arrays, BOTH, _nothing)
+    alone = backend.infer(arrays, [feature], _nothing)
+    assert list(alone) == [feature]
+    np.testing.assert_array_equal(alone[feature], both[feature])
+
+
+@pytest.mark.parametrize("chunk", [5, 13, 64])
+def test_a_row_does_not_depend_on_the_chunk(backend: Backend, arrays: Any, chunk: int) -> None:
+    whole = backend.infer(arrays, BOTH, _nothing)
+    parts = [backend.infer(arrays[start : start + chunk], BOTH, _nothing) for start in range(0, len(arrays), chunk)]
+    for feature in BOTH:
+        assert np.concatenate([part[feature] for part in parts]).tobytes() == whole[feature].tobytes()
+
+
+def test_a_row_does_not_depend_on_the_order(backend: Backend, arrays: Any) -> None:
+    forwards = backend.infer(arrays, BOTH, _nothing)
+    backwards = backend.infer(arrays[::-1], BOTH, _nothing)
+    for feature in BOTH:
+        np.testing.assert_array_equal(backwards[feature][::-1], forwards[feature])
+
+
+def test_different_images_get_different_rows(backend: Backend, arrays: Any) -> None:
+    rows = backend.infer(arrays, [Feature.EMBEDDINGS], _nothing)[Feature.EMBEDDINGS]
+    assert len(np.unique(rows, axis=0)) == len(arrays)
+
+
+def test_opened_again_it_gives_the_same(backend: Backend, config: Config, arrays: Any) -> None:
+    again = open_backend("m", config)
+    try:
+        assert again.card == backend.card
+        first, second = (each.infer(arrays, BOTH, _nothing) for each in (backend, again))
+        assert all(first[feature].tobytes() == second[feature].tobytes() for feature in BOTH)
+    finally:
+        again.close()
+
+
+def test_several_threads_at_once_get_their_own_rows(backend: Backend, arrays: Any) -> None:
+    expected = backend.infer(arrays, BOTH, _nothing)
+    got: dict[int, bool] = {}
+
+    def infer(part: int) -> None:
+        rows = slice(part * 9, part * 9 + 9)
+        for _ in range(5):
+            features = backend.infer(arrays[rows], BOTH, _nothing)
+            got[part] = all(np.array_equal(features[each], expected[each][rows]) for each in BOTH)
+
+    threads = [threading.Thread(target=infer, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {0: True, 1: True, 2: True, 3: True}
+
+
+def test_progress_is_told_while_it_works(backend: Backend, config: Config, arrays: Any) -> None:
+    calls: list[None] = []
+    backend.infer(arrays, BOTH, lambda: calls.append(None))
+    assert len(calls) >= len(arrays) // config.models["m"].batch_size
+
+
+def test_an_error_of_the_progress_ends_the_work_and_leaves_the_backend_usable(backend: Backend, arrays: Any) -> None:
+    def lost() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        backend.infer(arrays, BOTH, lost)
+    assert not bad_rows(backend.infer(arrays, BOTH, _nothing)).any()
+
+
+def test_no_arrays_give_no_rows(backend: Backend) -> None:
+    features = backend.infer([], BOTH, _nothing)
+    assert features[Feature.PROBABILITIES].shape == (0, backend.card.classes)
+    assert features[Feature.EMBEDDINGS].shape == (0, backend.card.embedding_size)
+    assert bad_rows(features).shape == (0,)
+
+
+def test_it_may_be_closed_twice(backend: Backend) -> None:
+    backend.close()
+    backend.close()
+
+
+def test_a_model_that_no_one_configured_is_refused(config: Config) -> None:
+    with pytest.raises(ModelError, match="configured: m"):
+        open_backend("other", config)
