@@ -26,7 +26,7 @@ def key_of(request: Request) -> str | None:
 
 
 def once(catalog: Catalog, owner: str, key: str, digest: str, work: Callable[[], Response]) -> Response:
-    """The answer kept under `key`, else that of `work`, kept if it succeeded. Raises Conflict for another request."""
+    """The answer kept under `key`; else that of `work`, which is kept. Raises Conflict for another request."""
     kept = replayed(catalog, owner, key, digest)
     if kept is not None:
         return kept
@@ -44,5 +44,5 @@ def replayed(catalog: Catalog, owner: str, key: str, digest: str) -> Response | 
 
 
 def keep(catalog: Catalog, owner: str, key: str, digest: str, response: Response) -> None:
-    if response.status_code < 300:
-        catalog.memorise(owner, key, digest, response.status_code, response.get_data())
+    """A view raises its errors, so what comes here is a success; errors may be tried again under their key."""
+    catalog.memorise(owner, key, digest, response.status_code, response.get_data())
