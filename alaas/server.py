@@ -22,7 +22,7 @@ from alaas.readiness import READY_TIMEOUT_S
 __all__ = ["Server"]
 
 _SHORT = {"host": "api.host", "port": "api.port", "data_dir": "storage.data_dir"}
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Server:
