@@ -90,8 +90,8 @@ def _accept(database: Database, job: Submission, dataset_id: str) -> tuple[JobRe
         if (existing := _known(connection, job)) is not None:
             return existing, False
         _check_limit(connection, job)
-        # Locked: labels and samples come before the snapshot or after it, never within.
-        dataset = find(connection, job.owner, dataset_id, lock=True)
+        # No lock is needed: the row's numbers change in the transactions that add samples and labels, one by one.
+        dataset = find(connection, job.owner, dataset_id)
         job.check_pool(dataset.samples - dataset.labelled)
         values = _row(job, dataset)
         connection.execute(insert(jobs).values(values))

@@ -34,6 +34,10 @@ SETTINGS = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+    "wal_level": "minimal",  # fewer and smaller files to make and to delete
+    "max_wal_senders": "0",
+    "min_wal_size": "2MB",
+    "max_wal_size": "32MB",
 }
 
 
@@ -51,7 +55,20 @@ class PostgresServer:
         try:
             self._user = self._own_folder()
             self._programs = self._find_programs()
-            self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+            self._run(
+                "initdb",
+                "-D",
+                self._data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--wal-segsize=1",
+                "-N",
+            )
         except BaseException:
             self._remove()
             raise

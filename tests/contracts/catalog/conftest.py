@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import create_engine
 
 from alaas_workers.catalog import Catalog
 from alaas_workers.catalog.tables import metadata
 from tests.support.postgres_server import CannotRunPostgres, PostgresServer
 
 DATABASES = ("sqlite", "postgres")
+EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
 
 
 @pytest.fixture(scope="session")
@@ -26,18 +28,30 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def shared_postgres_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
+def postgres_url(postgres: PostgresServer) -> str:
+    """Of a catalog that the tests of a session share; each finds it empty."""
+    url = postgres.create_database()
+    Catalog.open(url).close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty catalog to copy, which is quicker than to make one for each test."""
+    path = tmp_path_factory.mktemp("catalog") / "template.sqlite"
+    Catalog.open(f"sqlite:///{path}").close()
+    return path
 
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of an empty catalog that others may open too."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'folder' / 'catalog.sqlite'}"
-    shared: str = request.getfixturevalue("shared_postgres_url")
-    Catalog.open(shared).close()
-    _empty(shared)
+        path = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "catalog.sqlite")
+        return f"sqlite:///{path}"
+    shared: str = request.getfixturevalue("postgres_url")
+    with psycopg.connect(shared) as connection:
+        connection.execute(EMPTY.encode())
     return shared
 
 
@@ -45,11 +59,3 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def catalog(url: str) -> Iterator[Catalog]:
     with Catalog.open(url) as catalog:
         yield catalog
-
-
-def _empty(url: str) -> None:
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    engine.dispose()
