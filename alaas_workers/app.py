@@ -103,9 +103,12 @@ class Hints:
 
     def _size(self, connection: Any, stage: Stage) -> int:
         channel = connection.channel()  # one each, since asking for a queue that is not there closes it
+        # Passive, so that another broker's queues stay as their workers declare them. In Redis kombu looks for such a
+        # queue under a key without our prefix and finds none: what waits would be sent again and again.
+        passive = connection.transport.driver_type != "redis"
         try:
-            return int(channel.queue_declare(queue=stage.value, passive=True).message_count)
+            return int(channel.queue_declare(queue=stage.value, passive=passive).message_count)
         except connection.channel_errors:
-            return 0  # an empty queue is no queue to Redis
+            return 0  # no worker has declared it yet
         finally:
             channel.close()

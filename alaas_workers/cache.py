@@ -22,7 +22,7 @@ from alaas.config import Config
 from alaas.jobs import Feature
 from alaas_workers import keys
 from alaas_workers.ledger.units import JobSpec, Unit
-from alaas_workers.redis_client import connect, guarded
+from alaas_workers.redis_client import connect, guarded, memory_bytes
 
 _SLICE = 1000  # keys of one command: large enough to be cheap, small enough not to hold Redis up
 _OVERHEAD_BYTES = 120  # of one key in Redis, beside its value
@@ -110,8 +110,8 @@ class Cache:
 
     @guarded("cache")
     def room_bytes(self) -> int | None:
-        """The memory limit of the cache's Redis; None when it has none."""
-        return int(self._redis.info("memory").get("maxmemory", 0)) or None
+        """The memory limit of the cache's Redis; None when it has none that we may know."""
+        return memory_bytes(self._redis)[1] or None
 
 
 class FeatureKeys:

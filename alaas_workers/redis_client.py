@@ -73,3 +73,12 @@ def guarded(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 def text(value: Any) -> str:
     """A reply of Redis as text."""
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def memory_bytes(client: redis.Redis) -> tuple[int, int]:
+    """What Redis uses of its memory, and its limit; (0, 0) when it has none, or we lack the right to ask (+info)."""
+    try:
+        memory = client.info("memory")
+    except redis.exceptions.NoPermissionError:
+        return 0, 0
+    return int(memory["used_memory"]), int(memory.get("maxmemory", 0))

@@ -29,7 +29,7 @@ from alaas_workers.ledger.units import (
     unpack_failed,
     unpack_samples,
 )
-from alaas_workers.redis_client import connect, guarded, text
+from alaas_workers.redis_client import connect, guarded, memory_bytes, text
 
 _KEYS = [
     keys.OPEN, keys.OWNER, keys.ATTEMPTS, keys.BYTES, keys.JOBS, keys.TURN, keys.WAKE, keys.METRICS,
@@ -113,10 +113,9 @@ class Ledger:
 
     @guarded("ledger")
     def free_fraction(self) -> float:
-        """The share of its memory limit that the ledger's Redis has left; 1.0 when it has no limit."""
-        memory = self._redis.info("memory")
-        limit = int(memory.get("maxmemory", 0))
-        return 1.0 if limit == 0 else max(0.0, 1.0 - int(memory["used_memory"]) / limit)
+        """The share of its memory limit that the ledger's Redis has left; 1.0 when it has no limit that we may know."""
+        used, limit = memory_bytes(self._redis)
+        return 1.0 if limit == 0 else max(0.0, 1.0 - used / limit)
 
     @guarded("ledger")
     def submit(self, job_id: str) -> None:
@@ -313,7 +312,7 @@ class Ledger:
 
     def _now_s(self) -> float:
         # Redis' clock, as for leases: those of several hosts differ.
-        seconds, micros = cast(tuple[int, int], self._redis.time())
+        seconds, micros = self._redis.time()
         return seconds + micros / 1e6
 
     def metrics(self) -> LedgerMetrics:
