@@ -32,7 +32,7 @@ Body = Callable[[], Iterator[bytes]]
 
 def pause_s(attempt: int, retry_after_s: float | None, jitter: float) -> float:
     """Seconds before the next try; `attempt` counts from 1, `jitter` is from 0 to 1. The server's word is a minimum."""
-    own = FIRST_PAUSE_S * 2 ** (attempt - 1) * (0.5 + jitter)
+    own = FIRST_PAUSE_S * 2.0 ** (attempt - 1) * (0.5 + jitter)
     return min(LONGEST_PAUSE_S, max(own, retry_after_s or 0.0))
 
 
