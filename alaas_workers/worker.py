@@ -54,12 +54,14 @@ _SIGN_OF_LIFE_S = 3.0
 _CHUNKS_PER_CHILD = 1000  # then a decoding child is replaced, so that a leak in a codec stays small
 
 
-class UnitRequest(Request):
+class UnitRequest(Request):  # type: ignore[misc]  # celery is untyped
     """In the parent of a pool: when the child that held a unit dies, its lease ends at once, not a minute later."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        error = getattr(exc_info, "exception", None)
+        error = getattr(error, "exc", error)  # billiard wraps it together with its traceback
         # billiard tells of some deaths as the exit that the child was making.
-        if isinstance(getattr(exc_info, "exception", None), WorkerLostError | SystemExit):
+        if isinstance(error, WorkerLostError | SystemExit):
             try:
                 self.task.abandon(str(self.args[0]), self.id)
             except (Unavailable, InvalidRequest, IndexError):
