@@ -28,7 +28,7 @@ def write_config(folder: Path, **sections: Any) -> Path:
     """A configuration whose data lies in `folder`; sections given replace the defaults."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yml"
-    path.write_text(yaml.safe_dump({"storage": {"data_dir": str(folder / "data")}, **sections}))
+    path.write_text(yaml.safe_dump({"storage": {"data_dir": str(folder / "data")}, **sections}, sort_keys=False))
     return path
 
 
@@ -147,7 +147,7 @@ class Faults:
 
     def drop_messages(self, share: float, for_s: float) -> None:
         """Take that share of waiting hints away."""
-        self._meddle(for_s, lambda client, queue, message: client.lrem(queue, 1, message), share)
+        self._meddle(for_s, lambda client, queue, message: client.lrem(queue, 1, message.decode()), share)
         self.done.append(f"drop {share:.0%} of messages for {for_s:g} s")
 
     def triple_messages(self, for_s: float) -> None:
