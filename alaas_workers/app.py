@@ -29,7 +29,7 @@ def celery_settings(config: Config) -> dict[str, Any]:
     broker = url.get_secret_value()
     settings: dict[str, Any] = {
         "broker_url": broker,
-        "task_queues": [Queue(stage.value, routing_key=stage.value) for stage in Stage],
+        "task_queues": [_queue(stage) for stage in Stage],
         "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -64,6 +64,11 @@ def celery_settings(config: Config) -> dict[str, Any]:
     else:
         settings["broker_transport_options"] = {"confirm_publish": True}
     return settings
+
+
+def _queue(stage: Stage) -> Any:
+    make: Any = Queue  # kombu has no types
+    return make(stage.value, routing_key=stage.value)
 
 
 def make_app(config: Config) -> Celery:

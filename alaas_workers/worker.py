@@ -145,8 +145,8 @@ class StageWorker:
         warnings.filterwarnings("ignore", category=SecurityWarning)
         arguments = [
             "--quiet", "worker", "--pool", POOLS[self.stage], "--concurrency", str(concurrency),
-            "--queues", self.stage.value, "--hostname", self.node, "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "-Ofair",
-            "--without-heartbeat",
+            "--queues", self.stage.value, "--hostname", self.node, "--loglevel", "WARNING",
+            "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair",
         ]  # fmt: skip
         if self.stage is Stage.PREPROCESS:
             memory_kib = self.config.workers.max_child_memory_bytes // 1024

@@ -55,7 +55,7 @@ def forward_rate(config: Path, options: argparse.Namespace) -> float:
     from alaas.config import load_config
     from alaas_workers.models import load_model
 
-    model = load_model("resnet18", load_config(config), torch.device("cpu")).module
+    model: Any = load_model("resnet18", load_config(config), torch.device("cpu")).module
     batch = torch.rand(options.batch_size, 3, 224, 224).to(memory_format=torch.channels_last)
     model = model.to(memory_format=torch.channels_last)
     if options.compile:

@@ -68,9 +68,9 @@ def train(pixels: Any, labels: Any, seed: int, epochs: int = 60) -> Any:
         optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=1e-4)
         inputs, targets = _as_input(pixels), torch.as_tensor(labels)
         for _ in range(epochs):
-            for batch in torch.randperm(len(inputs)).split(32):
+            for batch in torch.split(torch.randperm(len(inputs)), 32):
                 optimizer.zero_grad()
-                nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
+                nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     return model.eval()
 
