@@ -109,7 +109,7 @@ def _check_strings(value: Any) -> None:
     """Refuse what escapes can smuggle in: lone surrogates (not UTF-8) and NUL (PostgreSQL has no place for it)."""
     if isinstance(value, str):
         if "\x00" in value:
-            raise MalformedRequest("a string holds a NUL character")
+            raise InvalidRequest("a string holds a NUL character")
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise MalformedRequest("a string holds a lone surrogate")
     elif isinstance(value, dict):

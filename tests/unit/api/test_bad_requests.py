@@ -103,13 +103,18 @@ def test_values_out_of_range_are_refused(client: FlaskClient, name: str, value: 
 @pytest.mark.parametrize(
     "body",
     [b"", b"not json", b"[" * 100_000, b'"text"', b"[]", b"null", b'{"budget": NaN}', b'{"budget": 1, "budget": 1}',
-     b'{"uris": ["\xff"]}', b'{"uris": ["\\ud800"]}', b'{"uris": ["file:///\\u0000"]}',
+     b'{"uris": ["\xff"]}', b'{"uris": ["\\ud800"]}', 
      b'{"seed": ' + b"9" * 4000 + b"}",
      '{"budget": 1}'.encode("utf-16")],
 )  # fmt: skip
 def test_a_body_that_is_not_our_json_is_malformed(settings: dict[str, Any], body: bytes, request: Any) -> None:
     settings["api"]["max_body_bytes"] = 200_000
     refused(request.getfixturevalue("client"), body, 400)
+
+
+def test_a_nul_in_any_string_is_refused(client: FlaskClient) -> None:
+    refused(client, {"uris": ["file:///\0"], "budget": 1}, 422)
+    refused(client, {"uris": URIS, "budget": 1, "strategy": {"type": "RandomSampling", "x": ["\0"]}}, 422)
 
 
 def test_a_body_over_the_cap_is_too_large(client: FlaskClient) -> None:
