@@ -16,7 +16,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class TransformConfig(Strict):
-    """How bytes become a vision model's input. Unset values come from the model's weights, else ImageNet's."""
+    """How bytes become a vision model's input. Taken whole: what is left out has the default here."""
 
     resize: int | None = Field(default=None, ge=1, le=4096, description="shorter side, pixels; null: no resize")
     crop: int | None = Field(default=None, ge=1, le=4096, description="centre crop, pixels; null: none")
@@ -32,7 +32,7 @@ class InstanceGroup(Strict):
     kind: Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"] = Field(
         default="KIND_AUTO", description="KIND_GPU on a machine without one runs on the CPU, with a warning"
     )
-    gpus: list[int] | None = Field(default=None, description="which GPUs; null: all in turn")
+    gpus: list[int] | None = Field(default=None, description="which GPUs, each with `count` copies; null: all")
 
 
 class ModelConfig(Strict):
@@ -47,13 +47,14 @@ class ModelConfig(Strict):
     repo: str | None = Field(default=None, description="torch_hub: a local folder, or owner/name:commit")
     path: Path | None = Field(default=None, description="file: TorchScript, torch.export, safetensors or state dict")
     builder: str | None = Field(
-        default=None, description="file: what builds the module of a state dict, 'package.module:callable'"
+        default=None,
+        description="file: what builds a state dict's module, 'package.module:callable' or 'file.py:callable'",
     )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the builder")
     strip_prefix: str = Field(default="", description="prefix taken off every key of the state dict ('module.')")
     head: str | None = Field(default=None, description="the last layer, by its dotted name; its input is the embedding")
     logits: bool = Field(default=True, description="the model gives logits (softmax follows), not probabilities")
-    transform: TransformConfig | None = Field(default=None, description="null: that of the weights")
+    transform: TransformConfig | None = Field(default=None, description="null: that of the weights, else ImageNet's")
     batch_size: int = Field(default=16, ge=1, le=4096, description="samples that one forward pass takes")
     instance_group: list[InstanceGroup] = Field(
         default_factory=lambda: [InstanceGroup()], min_length=1, description="copies, and on which kind of device"

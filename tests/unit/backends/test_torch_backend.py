@@ -160,3 +160,13 @@ def test_without_a_crop_an_image_that_the_network_does_not_take_fails_alone(tmp_
     images = [*_images(3, 16), np.zeros((3, 16, 20), np.uint8), *_images(2, 32)]
     features = backend.infer(images, BOTH, _nothing)
     assert np.flatnonzero(bad_rows(features)).tolist() == [3]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the compiler, not ours
+def test_a_compiled_model_gives_nearly_the_same_from_batches_of_one_size(tmp_path: Path) -> None:
+    images = _images(21)
+    exact = open_backend("m", tiny_config(tmp_path, batch_size=8)).infer(images, BOTH, _nothing)
+    compiled = open_backend("m", tiny_config(tmp_path, batch_size=8, compile=True)).infer(images, BOTH, _nothing)
+    for feature in BOTH:
+        np.testing.assert_allclose(compiled[feature], exact[feature], atol=1e-5)
