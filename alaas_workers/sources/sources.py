@@ -49,8 +49,9 @@ class Sources:
     ) -> list[Fetched | SampleError]:
         """The bytes of each URI, or why there are none, in the order of `uris`.
 
-        `on_progress` is called on the event loop's thread when a sample is finished, and `on_bytes` before it with the
-        sample's size. They must return at once; what they raise stops the rest and is raised here.
+        `on_progress` is called on the event loop's thread when a sample is finished or is to be tried again, and
+        `on_bytes` with the size of each that came. They must return at once; what they raise stops the rest and is
+        raised here.
         """
         return self._loop.run(self._fetch_all(uris, owner, on_progress, on_bytes))
 
@@ -69,7 +70,7 @@ class Sources:
 
         async def take_next() -> None:
             for index, uri in waiting:
-                results[index] = result = await self._fetch(uri, owner)
+                results[index] = result = await self._fetch(uri, owner, on_progress)
                 if isinstance(result, Fetched):
                     on_bytes(len(result.data))
                 on_progress()
@@ -84,7 +85,7 @@ class Sources:
             await asyncio.gather(*tasks, return_exceptions=True)
         return [results[index] for index in range(len(uris))]
 
-    async def _fetch(self, uri: str, owner: str) -> Fetched | SampleError:
+    async def _fetch(self, uri: str, owner: str, on_progress: Callable[[], None]) -> Fetched | SampleError:
         """One sample, tried as often as its errors allow."""
         for attempt in itertools.count(1):
             try:
@@ -93,6 +94,7 @@ class Sources:
                 delay_s = retry_delay_s(error, attempt, self._config.sources)
                 if delay_s is None:  # a new error, since the caught one holds its frames and their bytes
                     return SampleError(error.sample_code, error.detail)
+            on_progress()  # a try that failed is one as well: hosts that hang for all tries are no hang of ours
             await asyncio.sleep(delay_s)
         raise AssertionError("itertools.count ended")
 

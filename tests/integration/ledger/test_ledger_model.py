@@ -36,6 +36,7 @@ class Piece:
     attempts: int = 0
     returns: int = 0
     size_bytes: int | None = None
+    reached: int = 0  # how many stages it has passed at least once
     failed: dict[Stage, set[int]] = field(default_factory=dict)
 
 
@@ -53,6 +54,7 @@ class Book:
     pieces: dict[str, Piece] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)  # ordinals of the chunks that ended in this round
     failed: dict[tuple[str, Stage], set[int]] = field(default_factory=dict)  # of chunks that ended, in any round
+    done: list[int] = field(default_factory=lambda: [0, 0, 0])  # samples that passed each scan stage, by chunk once
     seen: Progress | None = None
 
     def failures(self) -> set[int]:
@@ -314,6 +316,10 @@ class LedgerMachine(RuleBasedStateMachine):
             del self.books[unit.job]
             return None
         piece.failed[unit.stage] = {failure.ordinal for failure in outcome.failed}
+        place = SCAN_STAGES.index(unit.stage) + 1
+        for stage in range(piece.reached, place if follows else 3):
+            book.done[stage] += len(piece.ordinals)
+        piece.reached = max(piece.reached, place)
         if follows is not None:
             piece.stage, piece.holder, piece.is_overdue = follows, None, False
             piece.attempts -= 1
@@ -357,7 +363,7 @@ class LedgerMachine(RuleBasedStateMachine):
         del book.pieces[chunk]
         halves = []
         for half, ordinals in enumerate((piece.ordinals[:middle], piece.ordinals[middle:])):
-            book.pieces[f"{chunk}.{half}"] = Piece(ordinals, Stage.DOWNLOAD, attempts=2)
+            book.pieces[f"{chunk}.{half}"] = Piece(ordinals, Stage.DOWNLOAD, attempts=2, reached=piece.reached)
             halves.append(Unit(lease.unit.job, Stage.DOWNLOAD, f"{chunk}.{half}"))
         assert self.once(lambda: self.ledger.split(lease, 2)) == (halves, [])
 
@@ -397,6 +403,10 @@ class LedgerMachine(RuleBasedStateMachine):
             for unit, piece in pieces.items()
             if piece and piece.size_bytes is not None
         }
+        for job, book in self.books.items():
+            chunks = {chunk.encode() for chunk in book.pieces} - {SELECTION_CHUNK.encode()}
+            assert found.get(keys.CHUNKS + job, {}).keys() == chunks
+            assert found.get(keys.REACHED + job, {}).keys() <= chunks
 
     def attempts_are_workers_lost_and_the_one_that_holds(self, found: dict[str, Any]) -> None:
         counted = {name: int(count) for name, count in found.get(keys.ATTEMPTS, {}).items() if count != b"0"}
@@ -424,7 +434,8 @@ class LedgerMachine(RuleBasedStateMachine):
             now, before = self.ledger.progress(job), book.seen
             assert now is not None and now.total == book.total and now.cached == book.cached
             done = [now.stages[stage].done for stage in SCAN_STAGES]
-            assert book.total >= done[0] >= done[1] >= done[2] >= 0 and now.failed <= book.total
+            assert done == [min(book.total, book.cached + count) for count in book.done]
+            assert done[0] >= done[1] >= done[2] and now.failed <= book.total
             if before is not None:
                 assert all(now.stages[stage].done >= before.stages[stage].done for stage in SCAN_STAGES)
                 assert now.failed >= before.failed

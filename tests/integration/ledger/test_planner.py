@@ -22,7 +22,6 @@ from alaas.jobs import Feature, Stage
 from alaas_workers import keys
 from alaas_workers.cache import Cache, FeatureKeys
 from alaas_workers.catalog import Catalog, JobRecord
-from alaas_workers.gathering import PAGE
 from alaas_workers.ledger import FailedAt, JobSpec, Ledger, Outcome, Unit
 from alaas_workers.ledger.units import unpack_samples
 from alaas_workers.planner import Planner
@@ -345,15 +344,16 @@ def test_a_pool_of_fifty_thousand_is_planned_quickly_and_in_little_memory(room: 
     assert sum(len(chunk) for chunk in room.chunks(record)) == 50_000
 
 
-def test_planning_holds_two_pages_at_most(room: Room) -> None:
-    record, planner = room.opened(4 * PAGE), room.planner(128)
+def test_planning_holds_two_pages_at_most(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alaas_workers.planner.PAGE", 512)
+    record, planner = room.opened(20 * 512), room.planner(128)
     planner.next_chunk(the_job(room.ledger, record.id))
     tracemalloc.start()
     try:
-        for _ in range(3 * PAGE // 128):
+        for _ in range(60):
             planner.next_chunk(the_job(room.ledger, record.id))
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak_bytes < 2 * PAGE * 1000
-    assert len(planner._looks[record.id].ahead) <= 2 * PAGE
+    assert peak_bytes < 2 * 512 * 1500
+    assert len(planner._looks[record.id].ahead) <= 2 * 512

@@ -234,6 +234,7 @@ def test_a_chunk_sent_back_starts_at_download_uncounted_and_frees_its_bytes(ledg
 
 
 def test_a_chunk_sent_back_is_not_counted_twice_in_progress(ledger: Ledger) -> None:
+    opened(ledger, total=9)
     unit = admitted(ledger, 2, planned=False)
     passed(ledger, unit, Stage.PREPROCESS)
     ledger.send_back(claimed(ledger, unit._replace(stage=Stage.PREPROCESS)))
@@ -474,10 +475,13 @@ def test_nothing_to_do_is_waited_for_no_longer_than_asked(ledger: Ledger) -> Non
     assert not ledger.wait_for_work(0.05)
 
 
-def test_wakes_that_nobody_takes_do_not_pile_up(ledger: Ledger, client: redis.Redis) -> None:
+@pytest.mark.parametrize("wake", [lambda ledger: ledger.submit("job"), lambda ledger: ledger.fail("job", PROBLEM)])
+def test_wakes_that_nobody_takes_do_not_pile_up(
+    ledger: Ledger, client: redis.Redis, wake: Callable[[Ledger], None]
+) -> None:
+    opened(ledger)
     for _ in range(40):
-        ledger.submit("job")
-        ledger.fail("job", PROBLEM)
+        wake(ledger)
     assert client.llen(keys.WAKE) <= 16
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from alaas.config import Config
-from alaas.errors import ConfigError, SampleCode, SampleError
+from alaas.errors import ConfigError, SampleCode, SampleError, TransientSampleError
 from alaas_workers.sources import Fetched, Sources, registry
 from tests.support.source_configs import personal, public
 
 
 class Scripted:
-    """mem://ok gives bytes, mem://broken has a bug, mem://slow takes a minute."""
+    """mem://ok gives bytes, mem://broken has a bug, mem://slow takes a minute, mem://away is never reached."""
 
     def __init__(self, config: Config) -> None:
         self.closed = False
@@ -32,6 +32,8 @@ class Scripted:
     async def fetch(self, uri: str, owner: str) -> Fetched:
         if uri.startswith("mem://broken"):
             raise ZeroDivisionError(f"at {uri}")
+        if uri == "mem://away":
+            raise TransientSampleError(SampleCode.UNREACHABLE)
         if uri == "mem://slow":
             await asyncio.sleep(60)
         return Fetched(uri.encode(), "1")
@@ -88,6 +90,14 @@ def test_what_progress_raises_stops_the_rest_and_reaches_the_caller(sources: Sou
         sources.fetch_all(["mem://slow"] + ["mem://ok"] * 1000, "me", lost)
     assert len(calls) <= 16
     assert isinstance(sources.fetch_all(["mem://ok"], "me")[0], Fetched)
+
+
+def test_each_failed_try_is_progress(sources: Sources) -> None:
+    """A chunk whose hosts all hang for as long as they may moves on, though none of its samples is through."""
+    calls: list[None] = []
+    (result,) = sources.fetch_all(["mem://away"], "me", lambda: calls.append(None))
+    assert isinstance(result, SampleError) and result.sample_code is SampleCode.UNREACHABLE
+    assert len(calls) == sources._config.sources.attempts
 
 
 def test_closing_ends_a_fetch_that_still_runs(sources: Sources) -> None:
