@@ -34,7 +34,7 @@ class Claims:
         return {worker.pid for worker in self.workers if worker.stage == stage}
 
     def _listen(self) -> None:
-        with self._client.monitor() as monitor:
+        with self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
             self._is_listening.set()
             for command in monitor.listen():
                 for stage, host, pid in _TOKEN.findall(command["command"]):
