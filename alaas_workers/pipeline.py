@@ -36,6 +36,7 @@ FOLLOWS: dict[Stage, Stage | None] = {
 BEFORE: dict[Stage, Stage] = {follows: stage for stage, follows in FOLLOWS.items() if follows is not None}
 _PAUSE_S = 2.0
 _MAX_RETURNS = 20
+_MAX_PUT_OFFS = 150  # some seven minutes
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ class Pipeline:
         except TooBig:
             self._split(lease)
         except Transient as error:
-            logger.warning("%s: put off (%s)", unit, error)
-            patiently(lambda: self._ledger.release(lease, _PAUSE_S), self._pipeline.lease_s)
+            self._put_off(lease, error)
         except Exception:
             # A bug or a hostile sample. The attempt counts, the sweep splits the chunk in the end.
             logger.exception("%s: failed", unit)
@@ -135,6 +135,14 @@ class Pipeline:
             again = lease.unit._replace(stage=Stage.DOWNLOAD)
             self._hints.send(again, again.stage)
 
+    def _put_off(self, lease: Lease, error: Transient) -> None:
+        """What is away comes back some day; a unit that no worker can work on would hold its window for ever."""
+        logger.warning("%s: put off (%s)", lease.unit, error)
+        counts = isinstance(error, NotNow)
+        times = patiently(lambda: self._ledger.release(lease, _PAUSE_S, counts=counts), self._pipeline.lease_s)
+        if times > _MAX_PUT_OFFS:
+            self._ledger.fail(lease.unit.job, _never_possible(error))
+
     def _split(self, lease: Lease) -> None:
         for unit in self._ledger.split(lease, attempts=0):
             self._hints.send(unit, unit.stage)
@@ -155,6 +163,11 @@ def patiently(call: Callable[[], T], for_s: float) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.25)
+
+
+def _never_possible(error: AlaasError) -> Problem:
+    detail = f"no worker could go on with it for minutes: {error.detail}"
+    return Problem(title="The job cannot go on", status=503, code="not_now", detail=detail)
 
 
 def _cache_too_small() -> Problem:

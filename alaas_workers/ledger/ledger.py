@@ -248,9 +248,12 @@ class Ledger:
         """Back to download, since the chunk's intermediate is gone. Returns how often it came back; 0: fenced off."""
         return int(self._run("send_back", *lease.unit, lease.token, self._grace_ms))
 
-    def release(self, lease: Lease, pause_s: float) -> None:
-        """Give the unit back untried; it is hinted again after `pause_s`."""
-        self._run("release", *lease.unit, lease.token, round(pause_s * 1000))
+    def release(self, lease: Lease, pause_s: float, *, counts: bool = False) -> int:
+        """Give the unit back untried; it is hinted again after `pause_s`.
+
+        Returns how often the chunk was put off so, of the calls with `counts`, since it last passed a stage.
+        """
+        return int(self._run("release", *lease.unit, lease.token, round(pause_s * 1000), int(counts)))
 
     def abandon(self, unit: Unit, token_prefix: str) -> None:
         """The process that held the unit is known to be dead: its lease ends now."""

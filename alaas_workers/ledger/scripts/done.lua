@@ -34,6 +34,7 @@ else
 end
 if follows ~= '' then
   redis.call('HINCRBY', ATTEMPTS, attempts_of(job, chunk), -1)
+  redis.call('HDEL', ATTEMPTS, attempts_of(job, chunk .. '|put off'))
   redis.call('HSET', BYTES, job .. '|' .. chunk, ARGV[6])
   if stage == 'download' then
     redis.call('HINCRBY', METRICS, 'bytes:download', ARGV[6])

@@ -39,7 +39,9 @@ local function forget_chunk(job, chunk)
   redis.call('HDEL', CHUNKS .. job, chunk)
   redis.call('HDEL', REACHED .. job, chunk)
   redis.call('HDEL', BYTES, attempts_of(job, chunk))
-  redis.call('HDEL', ATTEMPTS, attempts_of(job, chunk), attempts_of(job, chunk .. '|returns'))
+  for _, counter in ipairs({ '', '|returns', '|put off' }) do
+    redis.call('HDEL', ATTEMPTS, attempts_of(job, chunk .. counter))
+  end
 end
 
 local function open_unit(job, stage, chunk, grace_ms)

@@ -30,10 +30,10 @@ def is_overdue(ledger: Ledger) -> bool:
 
 
 def test_a_lease_lasts_for_as_long_as_its_work_moves_on(redis_url: str) -> None:
-    config = quick(redis_url)
+    config = quick(redis_url, lease_s=1.0)
     ledger = Ledger.open(config)
     with Heart(ledger, config).hold(claimed(ledger, admitted(ledger))) as hold:
-        for _ in range(8):
+        for _ in range(15):
             time.sleep(0.1)
             hold.progress()
         assert not is_overdue(ledger)

@@ -35,6 +35,7 @@ class Piece:
     is_overdue: bool = False
     attempts: int = 0
     returns: int = 0
+    put_off: int = 0
     size_bytes: int | None = None
     reached: int = 0  # how many stages it has passed at least once
     failed: dict[Stage, set[int]] = field(default_factory=dict)
@@ -321,7 +322,7 @@ class LedgerMachine(RuleBasedStateMachine):
             book.done[stage] += len(piece.ordinals)
         piece.reached = max(piece.reached, place)
         if follows is not None:
-            piece.stage, piece.holder, piece.is_overdue = follows, None, False
+            piece.stage, piece.holder, piece.is_overdue, piece.put_off = follows, None, False, 0
             piece.attempts -= 1
             piece.size_bytes = outcome.size_bytes
             return unit._replace(stage=follows)
@@ -341,11 +342,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def release(self, lease: Lease, piece: Piece | None) -> None:
         if piece is None:
-            self.untouched(lambda: self.ledger.release(lease, 600.0))
+            assert self.untouched(lambda: self.ledger.release(lease, 600.0, counts=True)) == 0
             return
         piece.holder, piece.is_overdue = None, False
         piece.attempts -= 1
-        self.once(lambda: self.ledger.release(lease, 600.0))
+        piece.put_off += 1
+        assert self.once(lambda: self.ledger.release(lease, 600.0, counts=True)) == (piece.put_off, 0)
 
     def abandon(self, lease: Lease, piece: Piece | None) -> None:
         self.untouched(lambda: self.ledger.abandon(lease.unit, f"{lease.token} of another"))
@@ -416,6 +418,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert piece is not None
             expected[f"{unit.job}|{unit.chunk}".encode()] = piece.attempts
             expected[f"{unit.job}|{unit.chunk}|returns".encode()] = piece.returns
+            expected[f"{unit.job}|{unit.chunk}|put off".encode()] = piece.put_off
         assert counted == {name: count for name, count in expected.items() if count}
 
     def each_planned_sample_is_in_one_chunk_or_ended(self) -> None:

@@ -119,6 +119,24 @@ def test_every_kind_of_transient_error_is_uncounted(fleet: Fleet, unit: Unit, er
     assert claimed(fleet.ledger, unit).attempts == 1
 
 
+def test_a_unit_that_no_worker_can_work_on_fails_its_job_in_the_end(
+    fleet: Fleet, unit: Unit, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "_MAX_PUT_OFFS", 2)
+    for _ in range(3):
+        assert the_job(fleet.ledger).problem is None
+        fleet.run(unit, raises(NotNow("the weights are gone")))
+    problem = the_job(fleet.ledger).problem
+    assert problem is not None and "the weights are gone" in problem.detail
+
+
+def test_what_is_away_is_waited_for_without_end(fleet: Fleet, unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "_MAX_PUT_OFFS", 0)
+    for _ in range(3):
+        fleet.run(unit, raises(Unavailable("the cache is away")))
+    assert the_job(fleet.ledger).problem is None
+
+
 @pytest.mark.parametrize("error", [ValueError("bug"), MemoryError()])
 def test_any_other_error_counts_and_ends_the_lease_at_once(fleet: Fleet, unit: Unit, error: Exception) -> None:
     fleet.run(unit, raises(error))
