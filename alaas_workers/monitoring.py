@@ -1,4 +1,4 @@
-"""Flower against the fleet: `python -P -m alaas_workers.monitoring`. A password, and loopback, always."""
+"""Flower against the fleet: `python -P -m alaas_workers.monitoring`. Always a password; loopback unless configured."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def main() -> None:
     flower = config.flower
     password = flower.password.get_secret_value() if flower.password else secrets.token_urlsafe(16)
     if flower.password is None:
-        print(f"Flower: http://127.0.0.1:{flower.port} user {flower.user} password {password}", flush=True)
+        print(f"Flower: http://{flower.host}:{flower.port} user {flower.user} password {password}", flush=True)
     app = make_app(config)
-    app.start(["flower", "--address=127.0.0.1", f"--port={flower.port}", f"--basic-auth={flower.user}:{password}"])
+    app.start(["flower", f"--address={flower.host}", f"--port={flower.port}", f"--basic-auth={flower.user}:{password}"])
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ class StageWorker:
         arguments = [
             "--quiet", "worker", "--pool", POOLS[self.stage], "--concurrency", str(concurrency),
             "--queues", self.stage.value, "--hostname", self.node, "--loglevel", "WARNING",
-            "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair",
+            "--without-gossip", "--without-mingle", "-Ofair",  # heartbeats stay: Flower knows workers by them
         ]  # fmt: skip
         if self.stage is Stage.PREPROCESS:
             memory_kib = self.config.workers.max_child_memory_bytes // 1024
