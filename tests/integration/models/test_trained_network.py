@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from alaas.config import Config
+from alaas.errors import SampleCode, SampleError
 from alaas.jobs import Feature
 from alaas_workers.backends import open_backend
 from alaas_workers.models import transform_for
+from alaas_workers.transforms.decode import decode_rgb
 from tests.support.tiny_models import config_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,6 +57,14 @@ def test_a_trained_network_reaches_the_accuracy_of_a_plain_script(
     assert len(labels) == 500
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     assert 0.76 <= accuracy <= 0.86  # 81.03 % on all 10,000
+
+
+def test_every_real_jpeg_that_ends_early_is_refused(images: list[tuple[int, bytes]]) -> None:
+    for _, data in images:
+        for end in (len(data) // 2, len(data) - 2):
+            with pytest.raises(SampleError) as caught:
+                decode_rgb(data[:end], 1024)
+            assert caught.value.sample_code is SampleCode.TRUNCATED
 
 
 def test_its_card_names_the_embedding_before_its_head(config: Config) -> None:
