@@ -36,6 +36,7 @@ FOLLOWS: dict[Stage, Stage | None] = {
 BEFORE: dict[Stage, Stage] = {follows: stage for stage, follows in FOLLOWS.items() if follows is not None}
 _PAUSE_S = 2.0
 _MAX_RETURNS = 20
+_MAX_VALUE_BYTES = 2**28  # Redis hangs up at 2**29, which would read as its being away, again and again
 _MAX_PUT_OFFS = 150  # some seven minutes
 
 
@@ -106,6 +107,8 @@ class Pipeline:
         made = work(lease, data, progress)
         if made is None:
             return
+        if len(made.data) > _MAX_VALUE_BYTES:
+            raise TooBig("more bytes than Redis takes in one value")
         progress()  # what a worker that lost its lease would put there, nobody would take away
         if made.passed and made.data:
             self._cache.put(lease.unit, made.data)
@@ -144,8 +147,11 @@ class Pipeline:
             self._ledger.fail(lease.unit.job, _never_possible(error))
 
     def _split(self, lease: Lease) -> None:
-        for unit in self._ledger.split(lease, attempts=0):
+        halves = self._ledger.split(lease, attempts=0)
+        for unit in halves:
             self._hints.send(unit, unit.stage)
+        if not halves:  # one sample: it is tried as often as any that fails, and given up
+            self._ledger.abandon(lease.unit, lease.token)
 
 
 def token_prefix(node: str, delivery: str) -> str:

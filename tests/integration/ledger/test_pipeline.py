@@ -180,6 +180,21 @@ def test_a_chunk_of_too_many_bytes_is_split_uncounted(fleet: Fleet, unit: Unit) 
     assert [claimed(fleet.ledger, half).attempts for half in halves] == [1, 1]
 
 
+def test_a_chunk_that_redis_would_not_take_is_split(fleet: Fleet, unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "_MAX_VALUE_BYTES", 5)
+    fleet.run(unit, passes)
+    assert [half.chunk for half in fleet.hints.taken()] == ["0.0", "0.1"]
+    assert fleet.cache.take(unit) is None
+
+
+def test_one_sample_that_is_too_big_by_itself_is_tried_no_more_than_others(fleet: Fleet) -> None:
+    unit = admitted(fleet.ledger, 1)
+    for attempt in range(1, 4):
+        fleet.run(unit, raises(TooBig("")), f"message {attempt}")
+        (overdue,) = fleet.ledger.sweep()
+        assert overdue.attempts == attempt
+
+
 def test_work_that_gave_its_unit_another_course_is_not_ended_as_well(fleet: Fleet, unit: Unit) -> None:
     fleet.run(unit, lambda lease, data, progress: None)
     assert fleet.ledger.open_units() == ([unit], {unit})
