@@ -6,6 +6,7 @@ alaas.server and `alaas serve` stand on it. It starts processes by command only,
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ class Fleet:
         self.data_dir = config.storage.data_dir.expanduser().resolve()
         self._echo = echo
         self._lock: int | None = None
+        self._stopping = threading.Lock()
         self._supervisor: Supervisor | None = None
 
     @property
@@ -99,12 +101,13 @@ class Fleet:
         return readiness.wait_until_ready(self.url, lambda: self.processes, self.logs, timeout_s, given_up)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """End every process and free the folder. Idempotent."""
-        if self._supervisor is not None:
-            self._supervisor.stop(grace_s)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """End every process and free the folder. Idempotent; of two threads that stop it, one waits for the other."""
+        with self._stopping:
+            if self._supervisor is not None:
+                self._supervisor.stop(grace_s)
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
 
 def _answers(redis: EmbeddedRedis, process: Process) -> bool:

@@ -171,6 +171,9 @@ class StageWorker:
 
     def _on_child(self, **_: object) -> None:
         if self.stage is Stage.PREPROCESS:
+            from alaas_workers.transforms import use_one_thread
+
+            use_one_thread()  # the pool has a child for each core that is to decode
             limit_memory(self.config.workers.max_child_memory_bytes)
 
     def _on_stop(self, **_: object) -> None:
