@@ -417,6 +417,23 @@ def test_leases_come_back_while_the_catalog_is_away(
     assert desk.hints.taken() == [unit]
 
 
+def test_jobs_begin_and_end_while_the_broker_cannot_say_what_waits(
+    desk: Desk, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.job(4)
+    let_run_out(client, *desk.turn())
+    record = desk.job(4)
+
+    def away() -> dict[Stage, int]:
+        raise ConnectionError
+
+    monkeypatch.setattr(desk.hints, "waiting", away)
+    desk.dispatcher._reconcile_due.last_s = float("-inf")
+    with pytest.raises(ConnectionError):
+        desk.dispatcher.tick()
+    assert desk.state(record) is JobState.RUNNING
+
+
 def test_progress_goes_into_the_catalog_and_never_back(desk: Desk, client: redis.Redis) -> None:
     record = desk.job(8)
     for unit in desk.turn()[:3]:

@@ -82,6 +82,14 @@ def test_a_job_that_started_anew_takes_no_chunk_that_was_planned_for_the_old_one
     assert ledger.admit(before, 1, False, samples(2), 0) == (False, [])
 
 
+def test_a_chunk_that_was_planned_in_an_earlier_round_is_refused(ledger: Ledger) -> None:
+    before = opened(ledger)
+    scanned(ledger, admitted(ledger))
+    ledger.replan(claimed(ledger, SELECTION))
+    assert the_job(ledger).cursor == before.cursor
+    assert ledger.admit(before, 1, False, samples(2), 0) == (False, [])
+
+
 def test_a_pool_whose_features_are_all_there_opens_the_selection_at_once(ledger: Ledger) -> None:
     job = opened(ledger)
     assert ledger.admit(job, 3, True, [], 4) == (True, [SELECTION])
@@ -272,6 +280,15 @@ def test_one_sample_is_never_split(ledger: Ledger, client: redis.Redis) -> None:
     assert contents(client) == before
 
 
+def test_the_halves_of_a_chunk_do_not_count_again_what_it_had_passed(ledger: Ledger) -> None:
+    opened(ledger, total=9)
+    unit = admitted(ledger, 4, planned=False)
+    passed(ledger, unit, Stage.PREPROCESS)
+    for half in ledger.split(claimed(ledger, unit._replace(stage=Stage.PREPROCESS)), attempts=0):
+        passed(ledger, half, Stage.PREPROCESS)
+    assert done_counts(ledger) == [4, 0, 0]
+
+
 def test_a_split_takes_back_what_failed_in_the_whole_chunk(ledger: Ledger) -> None:
     unit = admitted(ledger, 4)
     ledger.done(claimed(ledger, unit), Stage.PREPROCESS, Outcome(3, [FailedAt(0, SampleCode.UNREACHABLE, "")]), 0.1)
@@ -311,6 +328,14 @@ def test_a_failing_job_gives_no_work_and_never_selects(ledger: Ledger) -> None:
     last = claimed(ledger, second._replace(stage=Stage.PREPROCESS))
     ledger.fail("job", PROBLEM)
     assert ledger.done(last, None, Outcome(0), 0.1) == (True, None)
+    assert the_job(ledger).state == "failing"
+
+
+def test_a_failing_job_is_not_planned_anew(ledger: Ledger) -> None:
+    scanned(ledger, admitted(ledger))
+    selection = claimed(ledger, SELECTION)
+    ledger.fail("job", PROBLEM)
+    ledger.replan(selection)
     assert the_job(ledger).state == "failing"
 
 
