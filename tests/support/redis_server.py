@@ -35,25 +35,27 @@ def free_port() -> int:
 class RedisServer:
     """`settings` are redis.conf directives. Keeps its folder and port over kill() and start()."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", password: str = "", **settings: str) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.settings = {"save": "", "appendonly": "no"} | settings
+        self.host, self.port = host, free_port()
+        self.password = password
+        self.settings = {"save": "", "appendonly": "no", "requirepass": password} | settings
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}{self.host}:{self.port}/0"
 
     def start(self) -> RedisServer:
-        command = [redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command = [redis_executable(), "--port", str(self.port), "--bind", self.host, "--dir", str(self.folder)]
         for name, value in self.settings.items():
             command += [f"--{name.replace('_', '-')}", value]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 20
-        with redis.Redis(port=self.port, socket_timeout=1) as client:
+        with redis.Redis.from_url(self.url, socket_timeout=1) as client:
             while True:
                 try:
                     client.ping()
