@@ -17,11 +17,11 @@ def unpack(folder: Path, count: int, split: str = "test") -> list[Path]:
     with tarfile.open(archive) as tar:
         members = [member for member in tar.getmembers() if member.name.endswith(".jpg")]
         members.sort(key=lambda member: (Path(member.name).name, member.name))
-        paths = []
-        for member in members[:count]:
-            inner = tar.extractfile(member)
-            assert inner is not None
-            path = folder / f"{Path(member.name).parent.name}-{Path(member.name).name}"
-            path.write_bytes(inner.read())
-            paths.append(path)
-    return paths
+        paths = {member.name: folder / "-".join(Path(member.name).parts[-2:]) for member in members[:count]}
+        # In the archive's own order, since going back in a compressed file means reading it again from its start.
+        for member in tar.getmembers():
+            if member.name in paths:
+                inner = tar.extractfile(member)
+                assert inner is not None
+                paths[member.name].write_bytes(inner.read())
+    return list(paths.values())
