@@ -259,50 +259,57 @@ def test_a_parent_can_give_up_what_its_dead_child_held(fleet: Fleet, unit: Unit)
 # Redis goes away while the work is in hand
 
 
+class Restarted(RedisServer):
+    """Keeps what it was told over a kill."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, appendonly="yes", appendfsync="always")
+        self.timers: list[threading.Timer] = []
+
+    def away_for(self, seconds: float) -> None:
+        self.kill()
+        self.timers.append(threading.Timer(seconds, self.start))
+        self.timers[-1].start()
+
+    def stop(self) -> None:
+        for timer in self.timers:
+            timer.join()  # or it would start a server that nobody stops
+        super().stop()
+
+
 @pytest.fixture
-def durable(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path, appendonly="yes", appendfsync="always") as server:
+def durable(tmp_path: Path) -> Iterator[Restarted]:
+    with Restarted(tmp_path) as server:
         yield server
 
 
-def killed_for(server: RedisServer, seconds: float) -> threading.Timer:
-    server.kill()
-    timer = threading.Timer(seconds, server.start)
-    timer.start()
-    return timer
-
-
-def test_the_end_of_a_unit_waits_out_a_redis_that_restarts(durable: RedisServer, hints: Notebook) -> None:
+def test_the_end_of_a_unit_waits_out_a_redis_that_restarts(durable: Restarted, hints: Notebook) -> None:
     fleet = Fleet(durable.url, hints)
     unit = admitted(fleet.ledger, 4)
     failed = [FailedAt(sample.ordinal, SampleCode.NOT_FOUND, "") for sample in samples(4)]
-    timers = []
 
     def restarts(lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
-        timers.append(killed_for(durable, 0.6))
+        durable.away_for(0.6)
         return Made(b"", 0, failed)  # nothing for the cache, which is the same Redis here
 
     fleet.run(unit, restarts)
-    timers[0].join()
     assert hints.taken() == [SELECTION]
     assert fleet.ledger.open_units() == ([SELECTION], set())
 
 
-def test_a_unit_is_given_back_uncounted_though_redis_restarts(durable: RedisServer, hints: Notebook) -> None:
+def test_a_unit_is_given_back_uncounted_though_redis_restarts(durable: Restarted, hints: Notebook) -> None:
     fleet = Fleet(durable.url, hints)
     unit = admitted(fleet.ledger, 4)
-    timers = []
 
     def restarts(lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
-        timers.append(killed_for(durable, 0.6))
+        durable.away_for(0.6)
         raise NotNow("")
 
     fleet.run(unit, restarts)
-    timers[0].join()
     assert claimed(fleet.ledger, unit).attempts == 1
 
 
-def test_a_redis_that_stays_away_is_not_waited_for_longer_than_the_lease(durable: RedisServer, hints: Notebook) -> None:
+def test_a_redis_that_stays_away_is_not_waited_for_longer_than_the_lease(durable: Restarted, hints: Notebook) -> None:
     fleet = Fleet(durable.url, hints)
     fleet.pipeline._pipeline = fleet.config.pipeline.model_copy(update={"lease_s": 0.3})
     unit = admitted(fleet.ledger, 4)
