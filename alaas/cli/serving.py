@@ -84,15 +84,13 @@ def fleet_config(given: str | None, data_dir: str | None) -> Path | None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False), required=False)
-def demo(folder: str | None) -> None:
+@click.argument("folder", type=click.Path(file_okay=False), default="alaas-demo")
+@click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Repetitions to compare.")
+def demo(folder: str, seeds: int) -> None:
     """Show the whole of it on a small real pool: serve, push, query, label, train again. Under 3 minutes."""
     from alaas import demo as tour
 
-    if folder is None:
-        tour.run()
-    else:
-        tour.run(folder)
+    tour.run(folder, seeds=seeds)
 
 
 COMMANDS = (serve, worker, demo)

@@ -39,12 +39,12 @@ class Worth:
     at_random: float
 
 
-def run(folder: Path | str = "alaas-demo", say: Callable[[str], None] = print) -> Path:
-    """Run the demo in `folder`; returns the path of the picture."""
+def run(folder: Path | str = "alaas-demo", say: Callable[[str], None] = print, *, seeds: int = SEEDS) -> Path:
+    """Run the demo in `folder`; returns the path of the picture. `seeds`: how often it is repeated to compare."""
     from alaas.server import Server
 
     folder = Path(folder).resolve()
-    data, rounds = _prepare(folder, say)
+    data, rounds = _prepare(folder, say, seeds)
     started = time.monotonic()
     say("\n2. Start the fleet: an embedded Redis for the ledger and one for the cache, the API, and a pool a stage")
     with Server(_write_config(folder, rounds), port=0) as server:
@@ -56,7 +56,8 @@ def run(folder: Path | str = "alaas-demo", say: Callable[[str], None] = print) -
                 paths = [str(data.paths[i]) for i in one.pool]
                 if one.seed == 0:
                     picks[0] = _main_job(client, paths, folder, say)
-                    say(f"\n5. The same for {SEEDS - 1} more seeds, each with its own 200 labels and its own model")
+                    if seeds > 1:
+                        say(f"\n5. The same for {seeds - 1} more, each with its own 200 labels and its own model")
                 else:
                     picks[one.seed] = client.query_by_uri(paths, budget=BUDGET, strategy=STRATEGY, model=one.name)
     say("   the fleet is stopped")
@@ -66,13 +67,13 @@ def run(folder: Path | str = "alaas-demo", say: Callable[[str], None] = print) -
     return picture
 
 
-def _prepare(folder: Path, say: Callable[[str], None]) -> tuple[digits.Digits, list[Round]]:
+def _prepare(folder: Path, say: Callable[[str], None], seeds: int) -> tuple[digits.Digits, list[Round]]:
     import numpy as np
 
-    say(f"1. Write scikit-learn's digits as PNG files into {folder}, and train {SEEDS} small models on 200 labels each")
+    say(f"1. Write scikit-learn's digits as PNG files into {folder}, and train {seeds} small models on 200 labels each")
     data = digits.write_digits(folder / "images")
     rounds = []
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(data.paths))
         labelled, pool = order[:LABELLED], order[LABELLED:]
         model = digits.train(data.pixels[labelled], data.labels[labelled], seed)
