@@ -259,7 +259,7 @@ def test_a_parent_can_give_up_what_its_dead_child_held(fleet: Fleet, unit: Unit)
 # Redis goes away while the work is in hand
 
 
-class Restarted(RedisServer):
+class RestartedRedis(RedisServer):
     """Keeps what it was told over a kill."""
 
     def __init__(self, folder: Path) -> None:
@@ -278,12 +278,13 @@ class Restarted(RedisServer):
 
 
 @pytest.fixture
-def durable(tmp_path: Path) -> Iterator[Restarted]:
-    with Restarted(tmp_path) as server:
+def durable(tmp_path: Path) -> Iterator[RestartedRedis]:
+    server = RestartedRedis(tmp_path)
+    with server:
         yield server
 
 
-def test_the_end_of_a_unit_waits_out_a_redis_that_restarts(durable: Restarted, hints: Notebook) -> None:
+def test_the_end_of_a_unit_waits_out_a_redis_that_restarts(durable: RestartedRedis, hints: Notebook) -> None:
     fleet = Fleet(durable.url, hints)
     unit = admitted(fleet.ledger, 4)
     failed = [FailedAt(sample.ordinal, SampleCode.NOT_FOUND, "") for sample in samples(4)]
@@ -297,7 +298,7 @@ def test_the_end_of_a_unit_waits_out_a_redis_that_restarts(durable: Restarted, h
     assert fleet.ledger.open_units() == ([SELECTION], set())
 
 
-def test_a_unit_is_given_back_uncounted_though_redis_restarts(durable: Restarted, hints: Notebook) -> None:
+def test_a_unit_is_given_back_uncounted_though_redis_restarts(durable: RestartedRedis, hints: Notebook) -> None:
     fleet = Fleet(durable.url, hints)
     unit = admitted(fleet.ledger, 4)
 
@@ -309,7 +310,9 @@ def test_a_unit_is_given_back_uncounted_though_redis_restarts(durable: Restarted
     assert claimed(fleet.ledger, unit).attempts == 1
 
 
-def test_a_redis_that_stays_away_is_not_waited_for_longer_than_the_lease(durable: Restarted, hints: Notebook) -> None:
+def test_a_redis_that_stays_away_is_not_waited_for_longer_than_the_lease(
+    durable: RestartedRedis, hints: Notebook
+) -> None:
     fleet = Fleet(durable.url, hints)
     fleet.pipeline._pipeline = fleet.config.pipeline.model_copy(update={"lease_s": 0.3})
     unit = admitted(fleet.ledger, 4)
