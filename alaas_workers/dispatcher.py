@@ -18,18 +18,18 @@ from datetime import UTC, datetime
 
 from alaas.config import Config, load_config
 from alaas.errors import NotFound, Unavailable
-from alaas.jobs import SCAN_STAGES, Feature, JobState, ModelCard, Problem, Stage
+from alaas.jobs import SCAN_STAGES, JobState, Problem, Stage
 from alaas_workers.app import Hints, make_app, node_name
-from alaas_workers.cache import Cache, feature_cost_bytes
+from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord
-from alaas_workers.ledger import JobLedger, JobSpec, Ledger
+from alaas_workers.ledger import JobLedger, Ledger
 from alaas_workers.logs import set_up_logs
-from alaas_workers.model_cards import ModelCards, row_bytes
+from alaas_workers.model_cards import ModelCards
+from alaas_workers.opening import JobRefused, deadline_exceeded, internal_problem, no_such_model, spec_of
 from alaas_workers.planner import Planner
 from alaas_workers.sources import Sources
 from alaas_workers.stages.selection import needs_labelled
 from alaas_workers.sweeper import Sweeper
-from strategies import get_strategy
 
 logger = logging.getLogger(__name__)
 _TICK_S = 0.2  # the longest that admission waits; changes in the ledger wake it sooner
@@ -37,7 +37,6 @@ _RECONCILE_S = 1.0
 _SIGN_OF_LIFE_S = 3.0
 _DESCRIBE_AGAIN_S = 10.0
 _MAX_TROUBLES = 20  # of one job; then it fails
-_CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
 
 
 @dataclass
@@ -147,7 +146,7 @@ class Dispatcher:
 
     def _reconcile_one(self, record: JobRecord, job: JobLedger | None) -> None:
         if _is_past_deadline(record):
-            self._fail(record.id, _deadline_exceeded(record))
+            self._fail(record.id, deadline_exceeded(record))
         elif job is None:
             self._open(record)
         elif record.state is JobState.QUEUED:
@@ -161,55 +160,23 @@ class Dispatcher:
 
     def _open(self, record: JobRecord) -> None:
         """Put a job into the ledger, as soon as its model is known."""
-        features = features_needed(record, self._config)
-        card = self._card(record)
-        if card is None:
-            self._fail(record.id, _no_such_model(record.model))
-            return
-        if features and card.fingerprint is None:
-            if card.error is not None:
-                self._fail(record.id, _model_failed(card))
-            else:
-                self._describe(record.model)
-            return
-        if record.kind == "scan":
-            features = tuple(feature for feature in features if feature in (card.outputs or []))
-        lacking = [feature for feature in features if feature not in (card.outputs or [])]
-        if lacking:
-            self._fail(record.id, _not_an_output(card, lacking[0]))
-            return
-        features, problem = self._that_fit(record, card, features)
-        if problem is not None:
-            self._fail(record.id, problem)
-            return
-        fingerprint, transform = (card.fingerprint or "", card.transform or "") if features else ("", "")
-        spec = JobSpec(record.owner, record.dataset_id, record.model, fingerprint, transform, features)
-        if self._ledger.open_job(record.id, spec, self._total(record)):
-            logger.info("%s: opened, %s", record.id, ", ".join(features) or "no features needed")
-        self._catalog.mark_running(record.id)
-
-    def _card(self, record: JobRecord) -> ModelCard | None:
         try:
-            return self._cards.get(record.model)
+            spec = spec_of(record, self._cards.get(record.model), self._cache.room_bytes(), self._config)
         except NotFound:
-            return None  # the configuration changed since the job was accepted
+            self._fail(record.id, no_such_model(record.model))
+            return
+        except JobRefused as refusal:
+            self._fail(record.id, refusal.problem)
+            return
+        if spec is None:
+            self._describe(record.model)
+            return
+        if self._ledger.open_job(record.id, spec, self._total(record)):
+            logger.info("%s: opened, %s", record.id, ", ".join(spec.features) or "no features needed")
+        self._catalog.mark_running(record.id)
 
     def _total(self, record: JobRecord) -> int:
         return record.unlabelled + (len(self._catalog.labelled(record.id)) if needs_labelled(record) else 0)
-
-    def _that_fit(
-        self, record: JobRecord, card: ModelCard, features: tuple[Feature, ...]
-    ) -> tuple[tuple[Feature, ...], Problem | None]:
-        """A scan ahead keeps what fits into the cache; a query needs all of its features, or cannot be answered."""
-        room = self._cache.room_bytes()
-        if room is None or not features:
-            return features, None
-        costs = {feature: record.unlabelled * feature_cost_bytes(row_bytes(card, feature)) for feature in features}
-        if sum(costs.values()) <= _CACHE_SHARE * room:
-            return features, None
-        if record.kind == "scan" and costs[features[0]] <= _CACHE_SHARE * room:
-            return features[:1], None
-        return (), _cache_too_small(sum(costs.values()), round(_CACHE_SHARE * room))
 
     @contextmanager
     def _trouble_of(self, job_id: str) -> Iterator[None]:
@@ -222,7 +189,7 @@ class Dispatcher:
             logger.exception("%s: the dispatcher cannot go on with it now", job_id)
             self._troubles[job_id] += 1
             if self._troubles[job_id] >= _MAX_TROUBLES:
-                self._fail(job_id, _internal())
+                self._fail(job_id, internal_problem())
 
     def _describe(self, model: str) -> None:
         now = time.monotonic()
@@ -278,15 +245,6 @@ class Dispatcher:
                 self._catalog.save_progress(job.id, progress)
 
 
-def features_needed(record: JobRecord, config: Config) -> tuple[Feature, ...]:
-    """What inference must compute for a job, in a fixed order."""
-    if record.kind == "scan" or record.strategy is None:
-        return tuple(feature for feature in Feature if feature in config.pipeline.scan_features)
-    parameters = dict(record.strategy)
-    needs = get_strategy(parameters.pop("type"), parameters).needs
-    return tuple(feature for feature in Feature if feature.value in needs)
-
-
 def _first_of_each_pool(jobs: list[JobLedger]) -> list[JobLedger]:
     """Of jobs over the same pool and model one at a time is scanned: the next finds its features in the cache."""
     first: dict[tuple[str, ...], str] = {}
@@ -301,39 +259,6 @@ def _is_past_deadline(record: JobRecord) -> bool:
     if record.deadline_s is None:
         return False
     return (datetime.now(UTC) - record.created).total_seconds() > record.deadline_s
-
-
-def _internal() -> Problem:
-    detail = "the dispatcher failed at this job again and again; its log says why"
-    return Problem(title="Internal error", status=500, code="internal", detail=detail)
-
-
-def _deadline_exceeded(record: JobRecord) -> Problem:
-    detail = f"the job did not end within its deadline of {record.deadline_s:g} s"
-    return Problem(title="The deadline passed", status=504, code="deadline_exceeded", detail=detail)
-
-
-def _no_such_model(model: str) -> Problem:
-    detail = f"the configuration has no model {model!r} any more"
-    return Problem(title="No such model", status=422, code="model_error", detail=detail, field="model")
-
-
-def _model_failed(card: ModelCard) -> Problem:
-    detail = f"the model {card.name!r} could not be loaded: {card.error}"
-    return Problem(title="The model cannot be used", status=422, code="model_error", detail=detail, field="model")
-
-
-def _not_an_output(card: ModelCard, feature: Feature) -> Problem:
-    detail = f"the strategy needs {feature}, which the model {card.name!r} does not give"
-    return Problem(title="The model cannot be used so", status=422, code="model_error", detail=detail, field="strategy")
-
-
-def _cache_too_small(needed: int, room: int) -> Problem:
-    detail = (
-        f"the pool's features take about {needed / 2**20:.0f} MiB and the cache has {room / 2**20:.0f} MiB for them;"
-        " raise cache.max_memory_bytes (or maxmemory of the cache's Redis)"
-    )
-    return Problem(title="The cache is too small", status=507, code="cache_too_small", detail=detail)
 
 
 def main() -> None:

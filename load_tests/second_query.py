@@ -24,7 +24,7 @@ QUERIES = [("MarginConfidence", 1000, 0), ("EntropySampling", 10_000, 0), ("Rand
 def fetched(url: str) -> float:
     """Samples that any scan stage has worked on so far, as /metrics tells."""
     text = httpx.get(f"{url}/metrics", timeout=10).text
-    lines = [line for line in text.splitlines() if line.startswith("alaas_samples_total")]
+    lines = [line for line in text.splitlines() if line.startswith("alaas_stage_samples_total")]
     assert lines, "the metric's name changed"
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'stage="selection"' not in line)
 
