@@ -49,7 +49,10 @@ POOLS = {
     Stage.SELECTION: "prefork",
 }
 # Loaded before the pool forks, so that its children start at once and share the pages. Nothing of torch runs there.
-PRELOADED = {Stage.PREPROCESS: ("torchvision.io",), Stage.SELECTION: ("alaas_workers.stages.selection",)}
+PRELOADED = {
+    Stage.PREPROCESS: ("alaas_workers.transforms.jpeg_operator",),
+    Stage.SELECTION: ("alaas_workers.stages.selection",),
+}
 _SIGN_OF_LIFE_S = 3.0
 _CHUNKS_PER_CHILD = 1000  # then a decoding child is replaced, so that a leak in a codec stays small
 
