@@ -28,7 +28,7 @@ from alaas_workers.model_cards import ModelCards
 from alaas_workers.opening import JobRefused, deadline_exceeded, internal_problem, no_such_model, spec_of
 from alaas_workers.planner import Planner
 from alaas_workers.sources import Sources
-from alaas_workers.stages.selection import needs_labelled
+from alaas_workers.stages.selection import load_zoo, needs_labelled
 from alaas_workers.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -268,6 +268,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     dispatcher = None
     config = load_config()
+    load_zoo()
     while dispatcher is None and not stop.is_set():
         try:
             dispatcher = Dispatcher.open(config)

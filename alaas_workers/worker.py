@@ -50,8 +50,8 @@ POOLS = {
 }
 # Loaded before the pool forks, so that its children start at once and share the pages. Nothing of torch runs there.
 PRELOADED = {
-    Stage.PREPROCESS: ("alaas_workers.transforms.jpeg_operator",),
-    Stage.SELECTION: ("alaas_workers.stages.selection",),
+    Stage.PREPROCESS: "alaas_workers.transforms.jpeg_operator:register",
+    Stage.SELECTION: "alaas_workers.stages.selection:load_zoo",
 }
 _SIGN_OF_LIFE_S = 3.0
 _CHUNKS_PER_CHILD = 1000  # then a decoding child is replaced, so that a leak in a codec stays small
@@ -142,8 +142,9 @@ class StageWorker:
         worker_shutting_down.connect(self._on_stop, weak=False)
         if POOLS[self.stage] == "prefork":
             worker_process_init.connect(self._on_child, weak=False)
-        for module in PRELOADED.get(self.stage, ()):
-            import_module(module)
+        if self.stage in PRELOADED:
+            module, _, load = PRELOADED[self.stage].partition(":")
+            getattr(import_module(module), load)()
         # Celery warns of root because of pickled messages; ours are JSON only.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         arguments = [

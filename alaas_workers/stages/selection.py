@@ -21,9 +21,14 @@ from alaas_workers.heart import LeaseLost
 from alaas_workers.ledger import FailedAt, Lease, Ledger
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.pipeline import Made, NotNow
-from strategies import Pool, StrategyError, get_strategy
+from strategies import Pool, StrategyError, get_strategy, strategy_names
 
 logger = logging.getLogger(__name__)
+
+
+def load_zoo() -> None:
+    """Import every strategy, and SciPy with it: before a pool forks, and not in the first job."""
+    strategy_names()
 
 
 class Selection:

@@ -42,8 +42,9 @@ def _decode_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
     """Several times as fast as Pillow's, with the same pixels."""
     import torch
 
-    import alaas_workers.transforms.jpeg_operator  # noqa: F401 - registers the operator
+    from alaas_workers.transforms.jpeg_operator import register
 
+    register()
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         # The operator itself: `torchvision.io.decode_jpeg` is the same with a deprecation warning a call.
