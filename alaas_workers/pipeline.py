@@ -82,6 +82,10 @@ class Pipeline:
         lease = self._ledger.claim(unit, f"{token_prefix(self._node, delivery)}{secrets.token_hex(8)}")
         if lease is None:
             return  # finished, cancelled, or in other hands: a hint that came late or twice
+        if lease.attempts > self._pipeline.max_attempts:
+            # The message of a worker that died came back sooner than the sweep. Without end it would kill the next one.
+            self._ledger.abandon(unit, lease.token)
+            return
         try:
             with self._heart.hold(lease) as hold:
                 self._work(lease, work, hold.progress)
