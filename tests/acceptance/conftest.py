@@ -71,7 +71,7 @@ def write_bad_models(folder: Path) -> dict[str, dict[str, str]]:
     (folder / "damaged.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{not safetensors" + bytes(1000))
     (folder / "code.pt").write_bytes(pickle.dumps(_Code(folder / "pwned")))
     names = {"missing": "missing.safetensors", "damaged": "damaged.safetensors", "code": "code.pt"}
-    builder = {"source": "file", "builder": "torchvision.models:resnet18"}
+    builder = {"source": "file", "builder": "alaas.demo.digits:build"}
     return {name: builder | {"path": str(folder / file)} for name, file in names.items()}
 
 
@@ -92,7 +92,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             "http": {"connect_timeout_s": 2.0, "read_timeout_s": 2.0, "total_timeout_s": TOTAL_TIMEOUT_S},
         },
         pipeline={"chunk_size": CHUNK, "hint_grace_s": 1.0, "sweep_s": 0.3, "lease_s": 10.0, "max_attempts": 2},
-        workers={"max_child_memory_bytes": 1536 * 1024**2},
+        workers={"preprocess": {"concurrency": 2}, "max_child_memory_bytes": 1536 * 1024**2},
         flower={"enabled": True, "port": 0, "password": FLOWER_PASSWORD},
     )
     with WebServer({"*": serve_good_image}) as web, Rig(config) as rig, rig.client() as client:

@@ -182,12 +182,13 @@ def out_of_memory_killer(fleet: Fleet, spare_bytes: int) -> Iterator[list[int]]:
 def test_a_sample_that_gets_its_worker_killed_each_time_is_given_up_and_the_others_are_selected(
     fleet: Fleet, poison: tuple[str, str]
 ) -> None:
-    good = fleet.pool(CHUNK + 3)
-    with out_of_memory_killer(fleet, spare_bytes=60_000_000) as killed:
-        report = run(fleet, [*good[:5], poison[1], *good[5:]], budget=len(good))
+    good = fleet.pool(CHUNK + 1)  # the last of them shares its chunk with the poison
+    with out_of_memory_killer(fleet, spare_bytes=150_000_000) as killed:
+        report = run(fleet, [*good, poison[1]], budget=len(good))
     assert codes(report.failed) == {poison[1]: "worker_crash"}
     assert {chosen.uri for chosen in report.selected} == set(good)
-    assert len(killed) >= 3, killed  # with its chunk, with its half of it, and alone
+    # Twice with its neighbour and twice alone; a lease that ran out on a slow machine counts as once, too.
+    assert 2 <= len(killed) <= 4, killed
 
 
 # Models that cannot be used.

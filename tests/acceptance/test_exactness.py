@@ -6,7 +6,6 @@ The script below shares no code with the fleet: Pillow, torchvision's transforms
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +23,7 @@ from torchvision.transforms import v2
 from alaas.client import Selected
 from load_tests.cifar import unpack
 from load_tests.image_server import image_server
+from tests.support.claims import Claims
 from tests.support.fleets import Rig, write_config
 
 POOL, BUDGET, LABELLED, CLASSES = 192, 64, 200, 10
@@ -112,10 +112,8 @@ def assert_it_can_tell(probabilities: Floats) -> None:
     assert lowest[-1] - lowest[0] > 0.05 and len(np.unique(probabilities.argmax(1))) == CLASSES
 
 
-@contextmanager
-def fleet(folder: Path, model: dict[str, Any], **sections: Any) -> Iterator[Rig]:
-    with Rig(write_config(folder, models={"resnet18-cifar10": model}, **sections)) as rig:
-        yield rig
+def model_of(**settings: Any) -> dict[str, Any]:
+    return {"resnet18-cifar10": {"kwargs": {"num_classes": CLASSES}, **settings}}
 
 
 def assert_same(selected: Selected, reference: Reference) -> None:
@@ -131,31 +129,30 @@ def assert_same(selected: Selected, reference: Reference) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_fleet_selects_what_a_plain_script_selects(reference: Reference, tmp_path: Path) -> None:
-    model = {
-        "source": "file",
-        "path": str(reference.weights),
-        "builder": "torchvision.models:resnet18",
-        "kwargs": {"num_classes": CLASSES},
-    }
-    with fleet(tmp_path, model) as rig, rig.client() as client:
+    """Pushed first; the weights as a file with a builder; batches of 32."""
+    source = {"source": "file", "path": str(reference.weights), "builder": "torchvision.models:resnet18"}
+    config = write_config(tmp_path, models=model_of(**source, batch_size=32))
+    with Rig(config) as rig, rig.client() as client:
         client.push_data(reference.uris)
         assert_same(client.query(budget=BUDGET, strategy="LeastConfidence"), reference)
 
 
 @pytest.mark.timeout(400)
 def test_other_chunks_batches_and_workers_change_nothing(reference: Reference, tmp_path: Path) -> None:
-    models = {
-        f"batches of {size}": {
-            "name": "resnet18",
-            "weights": str(reference.weights),
-            "kwargs": {"num_classes": CLASSES},
-            "batch_size": size,
-        }
-        for size in (8, 32)
-    }
-    workers = {"download": {"processes": 2}, "inference": {"processes": 2, "concurrency": 1}}
-    config = write_config(tmp_path, models=models, pipeline={"chunk_size": 17}, workers=workers)
+    """Queried at once; the weights given to torchvision's model; batches of 8 in chunks of 17, two workers a stage."""
+    source = {"name": "resnet18", "weights": str(reference.weights)}
+    config = write_config(
+        tmp_path,
+        models=model_of(**source, batch_size=8),
+        pipeline={"chunk_size": 17},
+        workers={
+            "download": {"processes": 2},
+            "preprocess": {"concurrency": 2},
+            "inference": {"processes": 2, "concurrency": 1},
+        },
+    )
     with Rig(config) as rig, rig.client() as client:
-        for name in models:
-            selected = client.query_by_uri(reference.uris, budget=BUDGET, strategy="LeastConfidence", model=name)
-            assert_same(selected, reference)
+        with Claims(rig.ledger_redis()) as claims:
+            selected = client.query_by_uri(reference.uris, budget=BUDGET, strategy="LeastConfidence")
+        assert_same(selected, reference)
+    assert len(claims.pids("download")) == len(claims.pids("inference")) == 2, claims.workers

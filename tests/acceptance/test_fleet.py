@@ -73,8 +73,8 @@ def scores_by_path(fleet: Fleet) -> dict[str, float]:
 
 
 def slow_job(fleet: Fleet, **options: float) -> Job:
-    """A job that takes most of a minute by itself, running."""
-    job = fleet.client.submit_job(uris=fleet.pool(400, delay_ms=2000), budget=3, **options)  # type: ignore[arg-type]
+    """A job that would take half a minute by itself, running."""
+    job = fleet.client.submit_job(uris=fleet.pool(400, delay_ms=1000), budget=3, **options)  # type: ignore[arg-type]
     until(lambda: fleet.client.job(job).state is not JobState.QUEUED, 60)
     return job
 
@@ -96,15 +96,15 @@ def test_cancel_ends_a_running_job_and_leaves_nothing_of_it_in_the_ledger(fleet:
     with pytest.raises(JobFailed, match="cancelled"):
         fleet.client.wait(job, timeout_s=5)
     until(lambda: in_the_ledger(fleet, job) == [], 30, lambda: in_the_ledger(fleet, job))
-    time.sleep(3)  # the chunks that were under way when it was cancelled end, and must not bring it back
+    time.sleep(1.5)  # the chunks that were under way when it was cancelled end, and must not bring it back
     assert in_the_ledger(fleet, job) == []
     assert fleet.client.job(job).state is JobState.CANCELLED
 
 
 def test_a_deadline_ends_a_running_job(fleet: Fleet) -> None:
     started = time.monotonic()
-    job = slow_job(fleet, deadline_s=3.0)
-    with pytest.raises(JobFailed, match="deadline of 3 s") as caught:
+    job = slow_job(fleet, deadline_s=2.0)
+    with pytest.raises(JobFailed, match="deadline of 2 s") as caught:
         fleet.client.wait(job, timeout_s=60)
     assert time.monotonic() - started < 25, "it ends soon after its deadline, not when its work is done"
     assert caught.value.problem is not None and caught.value.problem.code == "deadline_exceeded"

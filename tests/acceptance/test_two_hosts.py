@@ -27,7 +27,7 @@ from tests.support.users import Started, alaas_command, until
 from tests.support.web_server import Request, WebServer, answer
 
 STAGES = ("download", "preprocess", "inference")
-POOL, BUDGET, CHUNK = 120, 20, 4
+POOL, BUDGET, CHUNK = 80, 20, 4
 TOKEN, PASSWORD = "a-token-of-the-tests", "a-password-of-the-tests"
 
 
@@ -67,7 +67,7 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spread]:
             broker={"url": ledger.url},
             cache={"url": cache.url},
             sources={"http": {"allow_hosts": [hosts.subnet], "ports": [web.port]}},
-            pipeline={"chunk_size": CHUNK, "lease_s": 5.0, "hint_grace_s": 1.0, "sweep_s": 0.3},
+            pipeline={"chunk_size": CHUNK, "lease_s": 3.0, "hint_grace_s": 1.0, "sweep_s": 0.3},
             workers={stage: {"processes": 0, "concurrency": 1} for stage in STAGES},
         )
         workers = {
@@ -77,6 +77,8 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spread]:
         }
         rig = stack.enter_context(Rig(config))
         yield Spread(rig, hosts, workers, {web.uri(path): data for path, data in photos.items()})
+        for worker in workers.values():  # at once, since each takes its time to end
+            worker.process.terminate()
 
 
 def start_worker(hosts: TwoHosts, name: str, stage: str, config: Path, folder: Path) -> Started:
