@@ -49,7 +49,9 @@ def _decode_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
     try:
         # The operator itself: `torchvision.io.decode_jpeg` is the same with a deprecation warning a call.
         pixels: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _MODE_RGB, False)
-    except RuntimeError:
+    except RuntimeError as error:
+        if "memory" in str(error).lower():  # torch's and libjpeg's words; the image may be whole
+            raise MemoryError("the image takes more memory than this process may have") from None
         raise _broken() from None
     return pixels.numpy()
 
