@@ -68,7 +68,9 @@ class Http:
 
         self.url = base_url(address)
         headers = {"user-agent": f"alaas/{__version__}", "accept": "application/json"}
-        if token:
+        if token is not None and (token := token.strip()):  # a token read from a file ends with a line's end
+            if not token.isascii() or not token.isprintable() or " " in token:
+                raise InvalidRequest("a token is one word of ASCII characters", field="token")
             headers["authorization"] = f"Bearer {token}"
         self._client = httpx.Client(
             base_url=self.url,

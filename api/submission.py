@@ -17,7 +17,7 @@ from strategies import Strategy, StrategyError, get_strategy
 logger = logging.getLogger(__name__)
 LEAST_FREE_FRACTION = 0.1
 _URI_FAULTS = {
-    SampleCode.BAD_URI: "is not a URI that can be read (credentials belong into the server's configuration)",
+    SampleCode.BAD_URI: "is no absolute URI or path that can be read here, or holds credentials",
     SampleCode.UNKNOWN_SCHEME: "has a scheme that this server does not read",
 }
 

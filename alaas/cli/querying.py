@@ -15,7 +15,7 @@ import click
 from alaas.cli.options import as_json, client_of, print_json, print_table, server_options
 from alaas.client import Client, Selected
 from alaas.errors import InvalidRequest
-from alaas.jobs import Job
+from alaas.jobs import Job, JobState
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}  # what the preprocess stage decodes
 _FROM = click.option(
@@ -45,11 +45,13 @@ def push(
     with client_of(url, token) as client:
         job = client.push_data(expand(uris, listing), no_wait, dataset=dataset, model=model)
         pool = client.dataset(job.dataset_id)
+        left_out = client.report(job.id).failed if job.progress.failed and job.state is JobState.SUCCEEDED else []
     if as_json:
         print_json({"dataset": pool, "job": job})
     else:
         click.echo(f"dataset {pool.name} ({pool.samples} samples, {pool.labelled} labelled)")
         click.echo(f"scan    {job.id} {job.state}")
+        show_failed(job, Counter(sample.code for sample in left_out))
 
 
 @click.command()

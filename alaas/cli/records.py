@@ -95,6 +95,8 @@ def print_report(job_id: str, failed: bool, as_json: bool, url: str, token: str 
         print_table(["code", "detail", "uri"], [(bad.code, bad.detail, bad.uri) for bad in report.failed])
     else:
         print_table(["rank", "score", "uri"], [(c.rank, f"{c.score:.6g}", c.uri) for c in report.selected])
+        if report.failed:
+            click.echo(f"{len(report.failed)} of {report.pool} samples were left out (--failed lists them)", err=True)
 
 
 @click.command()

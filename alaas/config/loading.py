@@ -37,7 +37,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r:.80} is not a word")
+                raise ConfigError(
+                    f"line {key_node.start_mark.line + 1}: the key {key!r:.80} is not a word; put it in quotes"
+                )
             if key in seen:
                 raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r:.80} is given twice", field=key)
             seen.add(key)
