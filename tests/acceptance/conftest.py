@@ -91,7 +91,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             "file": {"roots": [str(root)]},
             "http": {"connect_timeout_s": 2.0, "read_timeout_s": 2.0, "total_timeout_s": TOTAL_TIMEOUT_S},
         },
-        pipeline={"chunk_size": CHUNK, "hint_grace_s": 1.0, "sweep_s": 0.3, "lease_s": 10.0, "max_attempts": 2},
+        pipeline={"chunk_size": CHUNK, "hint_grace_s": 1.0, "sweep_s": 0.3, "max_attempts": 2},
         workers={"preprocess": {"concurrency": 2}, "max_child_memory_bytes": 1536 * 1024**2},
         flower={"enabled": True, "port": 0, "password": FLOWER_PASSWORD},
     )
