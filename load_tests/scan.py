@@ -10,8 +10,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ def model_settings(batch_size: int, options: argparse.Namespace) -> dict[str, An
         "precision": options.precision,
         "compile": options.compile,
         "channels_last": True,
+        "instance_group": [{"kind": "KIND_CPU", "count": options.instances}],
     }
 
 
@@ -49,26 +53,39 @@ def write_config(folder: Path, options: argparse.Namespace) -> Path:
 
 
 def forward_rate(config: Path, options: argparse.Namespace) -> float:
-    """Images per second of the model alone, on ready batches, on all cores: what the fleet is measured against."""
+    """Images per second of the model alone, on ready batches, on all cores and in as many copies as the fleet has."""
     import torch
 
     from alaas.config import load_config
     from alaas_workers.models import load_model
 
     model: Any = load_model("resnet18", load_config(config), torch.device("cpu")).module
-    batch = torch.rand(options.batch_size, 3, 224, 224).to(memory_format=torch.channels_last)
     model = model.to(memory_format=torch.channels_last)
     if options.compile:
         model = torch.compile(model)
     reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=reduced, enabled=reduced is not None):
-        for _ in range(3):
-            model(batch)
-        started, seen = time.perf_counter(), 0
-        while time.perf_counter() - started < options.forward_s:
-            model(batch)
-            seen += len(batch)
-        return seen / (time.perf_counter() - started)
+    threads = max(1, torch.get_num_threads() // options.instances)
+    all_warm = threading.Barrier(options.instances)
+
+    def images_per_s(copy: Any) -> float:
+        torch.set_num_threads(threads)
+        batch = torch.rand(options.batch_size, 3, 224, 224).to(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=reduced, enabled=reduced is not None):
+            for _ in range(3):
+                copy(batch)
+            all_warm.wait(timeout=120)
+            started, seen = time.perf_counter(), 0
+            while time.perf_counter() - started < options.forward_s:
+                copy(batch)
+                seen += len(batch)
+            return seen / (time.perf_counter() - started)
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(options.instances) as pool:
+            return sum(pool.map(images_per_s, [model, *(deepcopy(model) for _ in range(options.instances - 1))]))
+    finally:
+        torch.set_num_threads(before)  # the script that is measured next has all cores
 
 
 def fleet_rate(client: Client, uris: list[str]) -> float:
@@ -148,13 +165,14 @@ def report(rounds: list[dict[str, float]], options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--chunk-size", type=int, default=128)
     parser.add_argument("--delay-ms", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--forward-s", type=float, default=5.0, help="seconds of each measure of the model alone")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--instances", type=int, default=2, help="copies of the model, which share the cores")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report(measure(options, Path(folder)), options)
