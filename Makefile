@@ -48,5 +48,5 @@ lock:
 	@cp constraints.txt constraints.new
 	@uv pip compile pyproject.toml --extra dev --universal --quiet --no-header --no-annotate --no-emit-index-url \
 		--output-file constraints.new $(ARGS)
-	@{ sed -n '/^#/p' constraints.txt; sed -E '/^(cuda-|nvidia-|triton=)/d; /win32/d; s/ *;.*//' constraints.new; } \
+	@{ sed -n '/^#/p' constraints.txt; sed -E '/^(cuda-|nvidia-|triton=)/d; /win32/d; s/ *;.*//' constraints.new | awk -F== '!seen[$$1]++'; } \
 		> constraints.txt.new && mv constraints.txt.new constraints.txt && rm constraints.new

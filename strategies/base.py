@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, final
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from strategies.errors import StrategyError
 from strategies.features import checked_features, checked_ids
+from strategies.members import with_pass_sums
 from strategies.ranking import SEED_LIMIT, Indices, TieBreaker, top_indices
 
 Scores = NDArray[np.float64]
@@ -27,9 +28,18 @@ Scores = NDArray[np.float64]
 class Pool:
     """The unlabelled samples. Raises StrategyError naming the feature and its rows.
 
-    `ids`: N distinct texts. `features`: arrays of floats by name, seen read-only and never copied or changed:
-    "probabilities" (N, C), rows sum to 1, one column is read as [1 - p, p]; "embeddings" (N, d);
-    "labelled_embeddings" (L, d), absent or empty while nothing is labelled. `seed`: of the job, for draws and ties.
+    `ids`: N distinct texts. `features`: arrays of floats by name, seen read-only and never copied or changed (memory
+    maps and float16 are fine). `seed`: of the job, for draws and ties.
+
+    - "probabilities" (N, C): rows sum to 1; one column is read as [1 - p, p].
+    - "embeddings" (N, d).
+    - "passes" (N, T, C), T >= 2: probabilities of T stochastic passes.
+    - "committee" (N, M, C), M >= 2: probabilities of M models.
+    - "pass_sums" (N, C + 1): the mean of T passes' probabilities, then the mean of their entropies in nats. Made from
+      "passes" or "committee" where only they are given.
+    - "boundary_distances" (N, 1): of DeepFool, at least 0; float32's largest where no boundary was reached.
+    - "labelled_embeddings" (L, d) and "labelled_classes" (L,), numbers of classes from 0: absent or empty while nothing
+      is labelled.
     """
 
     ids: Sequence[str]
@@ -44,7 +54,7 @@ class Pool:
         ids = checked_ids(self.ids)
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "seed", int(self.seed))
-        object.__setattr__(self, "features", checked_features(self.features, len(ids)))
+        object.__setattr__(self, "features", with_pass_sums(checked_features(self.features, len(ids))))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,14 +71,20 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """`indices` (b,) into the pool in rank order, and their `scores` (b,): higher should be labelled first."""
+    """`indices` (b,) into the pool in rank order, and their `scores` (b,): higher should be labelled first.
+
+    `parts`: what a score is made of, by name, each (b,); for the report.
+    """
 
     indices: Indices
     scores: Scores
+    parts: Mapping[str, Scores] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "indices", np.asarray(self.indices, dtype=np.int64))
         object.__setattr__(self, "scores", np.asarray(self.scores, dtype=np.float64))
+        parts = {name: np.asarray(values, dtype=np.float64) for name, values in self.parts.items()}
+        object.__setattr__(self, "parts", parts)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -78,7 +94,9 @@ class Strategy(BaseModel):
     """Base of all. The class's name is the strategy's name in YAML; its fields are its parameters, each with a default.
 
     `needs`: features that the pool must hold. `uses`: features that are taken into account where the pool holds them.
-    `summary`: one line for lists. Subclasses write `choose`; callers call `select`.
+    `summary`: one line for lists. `scores_fall`: whether no rank scores higher than the one before; where what is
+    chosen changes what the rest is worth, the order of choice is the rank. Subclasses write `choose`; callers call
+    `select`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -86,6 +104,7 @@ class Strategy(BaseModel):
     needs: ClassVar[frozenset[str]] = frozenset()
     uses: ClassVar[frozenset[str]] = frozenset()
     summary: ClassVar[str] = ""
+    scores_fall: ClassVar[bool] = True
 
     @final
     def select(self, pool: Pool, budget: int, rng: np.random.Generator | None = None) -> Selection:
@@ -121,6 +140,10 @@ class Strategy(BaseModel):
         if indices.min() < 0 or indices.max() >= size or len(np.unique(indices)) < count:
             raise StrategyError(f"{name} returned indices that repeat or lie outside the pool")
         _refuse_unfinished(name, scores, indices)
+        for part, values in selection.parts.items():
+            if values.shape != (count,):
+                raise StrategyError(f"{name} returned {values.shape} values of {part} for {count} samples")
+            _refuse_unfinished(f"{name} ({part})", values, indices)
         return selection
 
 
@@ -131,13 +154,17 @@ class ScoringStrategy(Strategy):
     def scores(self, pool: Pool) -> Scores:
         """(N,) finite; higher should be labelled first."""
 
+    def parts(self, pool: Pool, chosen: Indices) -> Mapping[str, Scores]:
+        """What the scores of `chosen` (b,) are made of, by name, each (b,). By default nothing."""
+        return {}
+
     def choose(self, pool: Pool, budget: int, rng: np.random.Generator) -> Selection:
         scores = np.asarray(self.scores(pool), dtype=np.float64)
         if scores.shape != (len(pool),):
             raise StrategyError(f"{type(self).__name__} returned {scores.shape} scores for {len(pool)} samples")
         _refuse_unfinished(type(self).__name__, scores, np.arange(len(pool)))
         indices = top_indices(scores, budget, pool.ties)
-        return Selection(indices, scores[indices])
+        return Selection(indices, scores[indices], self.parts(pool, indices))
 
 
 def _refuse_unfinished(name: str, scores: Scores, rows: Indices) -> None:

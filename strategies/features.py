@@ -57,6 +57,8 @@ def _checked(name: str, value: Any, size: int) -> Feature:
         raise StrategyError(f"{name} has {len(array)} rows for {size} ids", field=name)
     if len(array) and not array[0].size:
         raise StrategyError(f"{name} has rows without values", field=name)
+    if name in _MEMBERS and len(array) and array.shape[1] < 2:
+        raise StrategyError(f"{name} holds {array.shape[1]} of the {_MEMBERS[name]}; it takes 2 or more", field=name)
     _refuse(name, array, _is_not_finite, "hold NaN, Inf or what float32 cannot hold")
     for test, complaint in _CHECKS.get(name.removeprefix(LABELLED_PREFIX), ()):
         _refuse(name, array, test, complaint)
@@ -78,32 +80,50 @@ def _named(rows: Sequence[int]) -> str:
 
 def _is_not_finite(block: Feature) -> NDArray[np.bool_]:
     # The comparison is False for NaN, and refuses float64 beyond what the squares of distances can bear.
-    fine: NDArray[np.bool_] = np.abs(block).reshape(len(block), -1).max(axis=1) <= _LARGEST
-    return ~fine
+    return ~np.asarray(np.abs(block).reshape(len(block), -1).max(axis=1) <= _LARGEST)
 
 
 def _is_negative(block: Feature) -> NDArray[np.bool_]:
-    negative: NDArray[np.bool_] = block.min(axis=1) < 0
-    return negative
+    return np.asarray(block.reshape(len(block), -1).min(axis=1) < 0)
 
 
 def _has_wrong_sum(block: Feature) -> NDArray[np.bool_]:
     """Sigmoid scores of several classes do not sum to 1; one column alone is read as [1 - p, p]."""
-    if block.shape[1] == 1:
-        above: NDArray[np.bool_] = block[:, 0] > 1
-        return above
-    wrong: NDArray[np.bool_] = np.abs(block.astype(np.float64, order="C").sum(axis=1) - 1.0) > SUM_TOLERANCE
-    return wrong
+    if block.shape[-1] == 1:
+        wrong = block > 1
+    else:
+        wrong = np.abs(block.astype(np.float64, order="C").sum(axis=-1) - 1.0) > SUM_TOLERANCE
+    return np.asarray(wrong.reshape(len(block), -1).any(axis=1))
 
 
-_DIMENSIONS = {"probabilities": 2, "embeddings": 2}
+def _has_wrong_mean(block: Feature) -> NDArray[np.bool_]:
+    return _has_wrong_sum(block[:, :-1]) if block.shape[1] > 1 else np.ones(len(block), dtype=np.bool_)
+
+
+def _is_no_class(block: Feature) -> NDArray[np.bool_]:
+    no_class: NDArray[np.bool_] = (block < 0) | (block != np.floor(block))
+    return no_class
+
+
+_DIMENSIONS = {"probabilities": 2, "embeddings": 2, "passes": 3, "committee": 3, "pass_sums": 2}
+_DIMENSIONS |= {"boundary_distances": 2, "classes": 1}
+_MEMBERS = {"passes": "stochastic passes", "committee": "models"}
 _Check = tuple[Callable[[Feature], NDArray[np.bool_]], str]
-_CHECKS: dict[str, tuple[_Check, ...]] = {
-    "probabilities": (
-        (_is_negative, "hold negative probabilities"),
-        (
-            _has_wrong_sum,
-            f"do not sum to 1 within {SUM_TOLERANCE} (softmax the logits; sigmoid scores are no distribution)",
-        ),
+_DISTRIBUTION: tuple[_Check, ...] = (
+    (_is_negative, "hold negative probabilities"),
+    (
+        _has_wrong_sum,
+        f"do not sum to 1 within {SUM_TOLERANCE} (softmax the logits; sigmoid scores are no distribution)",
     ),
+)
+_CHECKS: dict[str, tuple[_Check, ...]] = {
+    "probabilities": _DISTRIBUTION,
+    "passes": _DISTRIBUTION,
+    "committee": _DISTRIBUTION,
+    "pass_sums": (
+        (_is_negative, "hold negative probabilities or entropies"),
+        (_has_wrong_mean, f"hold a mean that does not sum to 1 within {SUM_TOLERANCE}"),
+    ),
+    "boundary_distances": ((_is_negative, "hold negative distances"),),
+    "classes": ((_is_no_class, "hold what is no number of a class"),),
 }

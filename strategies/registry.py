@@ -25,12 +25,26 @@ AnyStrategy = TypeVar("AnyStrategy", bound=type[Strategy])
 
 ENTRY_POINT_GROUP = "alaas.strategies"
 _BUILT_IN = {
+    "Badge": "strategies.badge:Badge",
+    "BatchBALD": "strategies.batch_bald:BatchBALD",
+    "BayesianDisagreement": "strategies.disagreement:BayesianDisagreement",
+    "ClusterMargin": "strategies.cluster_margin:ClusterMargin",
+    "CoreSet": "strategies.core_set:CoreSet",
+    "DeepFool": "strategies.deep_fool:DeepFool",
+    "DiverseMiniBatch": "strategies.diverse_mini_batch:DiverseMiniBatch",
     "EntropySampling": "strategies.uncertainty:EntropySampling",
+    "ExpectedErrorReduction": "strategies.expected_error:ExpectedErrorReduction",
+    "InformationDensity": "strategies.information_density:InformationDensity",
     "KCenterSampling": "strategies.k_center:KCenterSampling",
+    "KMeansSampling": "strategies.k_means:KMeansSampling",
     "LeastConfidence": "strategies.uncertainty:LeastConfidence",
     "MarginConfidence": "strategies.uncertainty:MarginConfidence",
+    "ProbCover": "strategies.prob_cover:ProbCover",
+    "QUIRE": "strategies.quire:QUIRE",
+    "QueryByCommittee": "strategies.disagreement:QueryByCommittee",
     "RandomSampling": "strategies.random_sampling:RandomSampling",
     "RatioConfidence": "strategies.uncertainty:RatioConfidence",
+    "TypiClust": "strategies.typi_clust:TypiClust",
 }
 _registered: dict[str, type[Strategy]] = {}
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies import Pool, Strategy
+from strategies.members import pass_sums as members_to_sums
 
 Features = dict[str, NDArray[Any]]
-CLASSES, EMBEDDING_SIZE, LABELLED = 7, 12, 9
+CLASSES, EMBEDDING_SIZE, LABELLED, MEMBERS = 7, 12, 9, 4
 
 
 def probabilities(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
@@ -31,10 +32,34 @@ def embeddings(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     return rows
 
 
+def members(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """Opinions of several models or passes; the first two rows are sure but opposite, the third agrees with itself."""
+    rows = np.stack([probabilities(rng, size) for _ in range(MEMBERS)], axis=1)
+    rows[:2] = np.eye(CLASSES, dtype=np.float32)[[number % 2 for number in range(MEMBERS)]]
+    rows[2:3] = rows[2:3, :1]
+    return rows
+
+
+def pass_sums(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    return members_to_sums(members(rng, size)).astype(np.float32)
+
+
+def boundary_distances(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """Some on the boundary, some that never reached one."""
+    rows = np.abs(rng.normal(size=(size, 1))).astype(np.float32)
+    rows[:2], rows[2:4] = 0, np.finfo(np.float32).max
+    return rows
+
+
 FEATURES: dict[str, Callable[[np.random.Generator, int], NDArray[Any]]] = {
     "probabilities": probabilities,
     "embeddings": embeddings,
+    "passes": members,
+    "committee": members,
+    "pass_sums": pass_sums,
+    "boundary_distances": boundary_distances,
     "labelled_embeddings": lambda rng, size: embeddings(rng, LABELLED),
+    "labelled_classes": lambda rng, size: (np.arange(LABELLED) % 3).astype(np.float32),
 }
 
 

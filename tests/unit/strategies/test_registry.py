@@ -103,7 +103,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_name_like_no_other_is_answered_with_all() -> None:
-    with pytest.raises(StrategyError, match="known: EntropySampling, KCenterSampling, "):
+    with pytest.raises(StrategyError, match="known: Badge, BatchBALD, "):
         get_strategy("xyz")
 
 
