@@ -12,10 +12,10 @@ export PYTHON
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint chaos bench serve lock
+.PHONY: help demo test lint chaos bench conformance serve lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## bring up the whole fleet here, scan, select, label, train again; under 3 minutes
 	alaas demo $(ARGS)
@@ -33,6 +33,9 @@ chaos: $(STAMP) ## run all of the chaos trials; many minutes
 
 bench: $(STAMP) ## measure the fleet beside the model's own forward rate and a sequential script
 	python -m load_tests.scan $(ARGS)
+
+conformance: $(STAMP) ## put the strategies to their tests, and write docs/conformance.md
+	ALAAS_WRITE_CONFORMANCE=1 pytest tests/contracts/test_strategies.py tests/unit/strategies $(ARGS)
 
 serve: $(STAMP) ## serve on this machine; CONFIG=file.yml to configure
 	alaas serve $(CONFIG) $(ARGS)

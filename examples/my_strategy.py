@@ -13,6 +13,7 @@ from pydantic import Field
 
 from strategies import Pool, ScoringStrategy
 from strategies.blocks import score_rows
+from strategies.members import two_sided
 from strategies.uncertainty import least_confidence
 
 
@@ -25,7 +26,7 @@ class RareClassFirst(ScoringStrategy):
     power: float = Field(default=1.0, ge=0, le=10, description="0: least confidence as it is")
 
     def scores(self, pool: Pool) -> NDArray[np.float64]:
-        probabilities = pool.features["probabilities"]
+        probabilities = two_sided(pool.features["probabilities"])
         predicted = probabilities.argmax(axis=1)
         counts = np.bincount(predicted)
         rarity = counts[counts > 0].min() / counts[predicted]

@@ -6,7 +6,7 @@ Houlsby, Huszar, Ghahramani and Lengyel 2011, "Bayesian Active Learning for Clas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from scipy.special import entr
 from strategies.blocks import row_blocks
 
 Array = NDArray[np.floating[Any]]
+Float = TypeVar("Float", bound=np.floating[Any])
 
 
 class PassSums:
@@ -42,7 +43,7 @@ class PassSums:
         return np.column_stack([self._mean, self._entropy]) / self._count
 
 
-def two_sided(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def two_sided(rows: NDArray[Float]) -> NDArray[Float]:
     """Probabilities (..., C) with one column read as [1 - p, p]."""
     return np.concatenate([1.0 - rows, rows], axis=-1) if rows.shape[-1] == 1 else rows
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.conformance import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.support.conformance import pytest_deselected as pytest_deselected
+from tests.support.conformance import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.support.redis_server import RedisServer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -45,6 +45,7 @@ class StrategyContract:
         assert strategy.summary and "\n" not in strategy.summary
         assert strategy.model_json_schema()["additionalProperties"] is False
 
+    @pytest.mark.rule(3)
     @pytest.mark.parametrize("budget", [1, 2, SIZE // 2, SIZE - 1, SIZE, SIZE + 1, 10 * SIZE])
     def test_it_selects_min_of_budget_and_pool_distinct_samples(
         self, strategy: Strategy, features: Features, budget: int
@@ -54,12 +55,14 @@ class StrategyContract:
         assert 0 <= selection.indices.min() and selection.indices.max() < SIZE
         assert [selection.indices.dtype.name, selection.scores.dtype.name] == ["int64", "float64"]
 
+    @pytest.mark.rule(1)
     def test_scores_are_finite_and_fall_with_the_rank(self, strategy: Strategy, features: Features) -> None:
         selection = select(strategy, features, SIZE)
         assert np.isfinite(selection.scores).all()
         assert not strategy.scores_fall or (np.diff(selection.scores) <= 0).all()
         assert all(len(values) == SIZE and np.isfinite(values).all() for values in selection.parts.values())
 
+    @pytest.mark.rule(1)
     @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
     def test_rows_that_are_not_finite_are_named(self, strategy: Strategy, features: Features, wrong: float) -> None:
         for name, values in features.items():
@@ -69,23 +72,29 @@ class StrategyContract:
                 select(strategy, features | {name: broken}, 3)
             assert (caught.value.field, caught.value.rows) == (name, (2, 5))
 
+    @pytest.mark.rule(2)
     def test_probabilities_that_do_not_sum_to_one_are_named(self, strategy: Strategy, features: Features) -> None:
-        if "probabilities" not in features:
+        names = features.keys() & {"probabilities", "passes", "committee", "pass_sums"}
+        if not names:
             pytest.skip("it needs no probabilities")
-        broken = features["probabilities"].copy()
-        broken[4] *= 1.002
-        with pytest.raises(StrategyError, match="sum to 1") as caught:
-            select(strategy, features | {"probabilities": broken}, 3)
-        assert caught.value.rows == (4,)
+        for name in names:
+            broken = features[name].copy()
+            broken[4] *= 1.002
+            with pytest.raises(StrategyError, match="sum to 1") as caught:
+                select(strategy, features | {name: broken}, 3)
+            assert (caught.value.field, caught.value.rows) == (name, (4,))
 
+    @pytest.mark.rule(7)
     @pytest.mark.parametrize("budget", [0, 1, 10])
     def test_an_empty_pool_gives_an_empty_selection(self, strategy: Strategy, budget: int) -> None:
         assert len(select(strategy, features_for(strategy, 0), budget, size=0)) == 0
 
+    @pytest.mark.rule(7)
     def test_a_budget_of_zero_gives_an_empty_selection(self, strategy: Strategy, features: Features) -> None:
         selection = select(strategy, features, 0)
         assert [selection.indices.dtype.name, selection.scores.dtype.name, len(selection)] == ["int64", "float64", 0]
 
+    @pytest.mark.rule(7)
     def test_a_pool_of_one_is_selected(self, strategy: Strategy) -> None:
         assert select(strategy, features_for(strategy, 1), 1, size=1).indices.tolist() == [0]
 
@@ -95,18 +104,25 @@ class StrategyContract:
                 select(strategy, {key: value for key, value in features.items() if key != name}, 1)
             assert caught.value.field == name
 
+    @pytest.mark.rule(7)
     def test_it_works_while_nothing_is_labelled(self, strategy: Strategy, features: Features) -> None:
         none = {name: values for name, values in features.items() if not name.startswith("labelled_")}
         empty = {name: values[:0] for name, values in features.items() if name.startswith("labelled_")}
         assert len(select(strategy, none, 8)) == 8
         assert same(select(strategy, none, 8), select(strategy, none | empty, 8))
 
+    @pytest.mark.rule(7)
     def test_one_class_is_read_as_its_two_sides(self, strategy: Strategy, features: Features) -> None:
-        if "probabilities" not in features:
+        wide = [name for name in ("probabilities", "passes", "committee") if name in features]
+        if not wide:
             pytest.skip("it needs no probabilities")
-        one = np.random.default_rng(1).random((SIZE, 1), dtype=np.float32)
-        assert len(select(strategy, features | {"probabilities": one}, 8)) == 8
+        rng = np.random.default_rng(1)
+        one = {name: rng.random((*features[name].shape[:-1], 1), dtype=np.float32) for name in wide}
+        two = {name: np.concatenate([1 - column, column], axis=-1) for name, column in one.items()}
+        assert len(select(strategy, features | one, 8)) == 8
+        assert select(strategy, features | one, 1).indices == select(strategy, features | two, 1).indices
 
+    @pytest.mark.rule(7)
     def test_identical_rows_are_ordered_by_seed_and_id(self, strategy: Strategy, features: Features) -> None:
         same_rows = {name: np.repeat(features[name][:1], SIZE, axis=0) for name in per_sample(features)}
         first, again, other = (select(strategy, features | same_rows, SIZE, seed=seed) for seed in (1, 1, 2))
@@ -114,6 +130,7 @@ class StrategyContract:
         assert not np.array_equal(first.indices, other.indices)
         assert set(first.indices.tolist()) == set(range(SIZE))
 
+    @pytest.mark.rule(4)
     @pytest.mark.parametrize("budget", [1, 7, SIZE])
     @pytest.mark.parametrize("seed", range(4))
     def test_the_order_of_the_pool_changes_nothing(
@@ -125,6 +142,7 @@ class StrategyContract:
         assert np.array_equal(order[moved.indices], plain.indices)
         assert np.array_equal(moved.scores, plain.scores)
 
+    @pytest.mark.rule(4)
     def test_the_layout_in_memory_changes_nothing(self, strategy: Strategy, features: Features) -> None:
         column_major = {name: np.asfortranarray(values) for name, values in features.items()}
         strided = {name: np.repeat(values, 2, axis=0)[::2] for name, values in features.items()}
@@ -132,6 +150,18 @@ class StrategyContract:
         assert same(plain, select(strategy, column_major, SIZE))
         assert same(plain, select(strategy, strided, SIZE))
 
+    @pytest.mark.rule(4)
+    def test_half_precision_and_memory_maps_are_taken_as_they_are(
+        self, strategy: Strategy, features: Features, tmp_path: Path
+    ) -> None:
+        halves = {name: rows.astype(np.float16) if "embeddings" in name else rows for name, rows in features.items()}
+        mapped = {}
+        for name, rows in halves.items():
+            np.save(tmp_path / f"{name}.npy", rows)
+            mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+        assert same(select(strategy, halves, 8), select(strategy, mapped, 8))
+
+    @pytest.mark.rule(5)
     def test_the_same_seed_selects_the_same(self, strategy: Strategy, features: Features) -> None:
         first = select(strategy, features, 20, seed=5)
         np.random.seed(1)
@@ -139,11 +169,13 @@ class StrategyContract:
         assert same(first, select(type(strategy)(), features, 20, seed=5))
         assert same(first, strategy.select(Pool(sample_ids(SIZE), features, 5), 20))  # rng as by default
 
+    @pytest.mark.rule(5)
     def test_the_global_generator_is_left_alone(self, strategy: Strategy, features: Features) -> None:
         before = str(np.random.get_state()), random.getstate()
         select(strategy, features, 20)
         assert (str(np.random.get_state()), random.getstate()) == before
 
+    @pytest.mark.rule(8)
     @pytest.mark.parametrize("is_writeable", [True, False])
     def test_inputs_are_never_changed(self, strategy: Strategy, features: Features, is_writeable: bool) -> None:
         before = {name: values.copy() for name, values in features.items()}
@@ -153,6 +185,7 @@ class StrategyContract:
         assert all(np.array_equal(features[name], before[name]) for name in features)
         assert all(values.flags.writeable is is_writeable for values in features.values())
 
+    @pytest.mark.rule(6)
     def test_memory_holds_neither_pool_by_pool_nor_budget_by_pool(self, strategy: Strategy) -> None:
         # As float32: 1,600 MB and 160 MB. What is cubic by nature says so by a cap on the pool.
         size, budget = min(20_000, getattr(strategy, "max_pool", 20_000)), 2_000

@@ -43,6 +43,7 @@ def naive(rows: Rows, budget: int, labelled: Rows, seed: int = 0) -> list[int]:
     return chosen
 
 
+@pytest.mark.shows("KCenterSampling", "positions worked out by hand: cold start at the most central")
 def test_a_cold_start_takes_the_most_central_then_the_farthest() -> None:
     # The mean is 5.2; from 4 the farthest is 11, then 0 is 4 away from the nearest, then 10 and 1 tie at 1.
     selection = select(on_a_line(0, 1, 10, 11, 4), 5)
@@ -51,6 +52,7 @@ def test_a_cold_start_takes_the_most_central_then_the_farthest() -> None:
     assert selection.scores.tolist() == [7.0, 7.0, 4.0, 1.0, 1.0]
 
 
+@pytest.mark.shows("KCenterSampling", "labelled samples count as chosen")
 def test_labelled_samples_count_as_chosen() -> None:
     # Nearest labelled: 0 for the first, 1, 5 and 6 for the others, then 10 covers 11 but for 1.
     selection = select(on_a_line(0, 1, 10, 11), 4, on_a_line(0, 5))
@@ -60,6 +62,7 @@ def test_labelled_samples_count_as_chosen() -> None:
     assert selection.scores.tolist() == [6.0, 1.0, 1.0, 0.0]
 
 
+@pytest.mark.shows("KCenterSampling", "the score is the Euclidean distance at the time of choice")
 def test_the_score_is_the_euclidean_distance_when_chosen() -> None:
     rows = np.array([[0, 0], [3, 4], [6, 8]], dtype=np.float32)
     assert select(rows, 3, rows[:1]).scores.tolist() == [10.0, 5.0, 0.0]
@@ -72,6 +75,7 @@ def test_a_larger_budget_begins_with_the_smaller_one() -> None:
     assert large.scores[:10].tolist() == small.scores.tolist()
 
 
+@pytest.mark.shows("KCenterSampling", "duplicates come last and never twice")
 def test_duplicates_of_what_is_covered_come_last_and_never_twice() -> None:
     rows = np.repeat(np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32), 5, axis=0)
     selection = select(rows, 100)
@@ -87,6 +91,7 @@ def test_a_pool_that_is_labelled_already_is_ordered_by_key() -> None:
     assert selection.scores.tolist() == [0.0] * 4
 
 
+@pytest.mark.shows("KCenterSampling", "near-duplicates in float32 are not chosen first")
 def test_near_duplicates_are_not_chosen_first() -> None:
     """With |x|^2 + |c|^2 - 2xc in float32 their distance is noise, or NaN after the root."""
     rng = np.random.default_rng(0)
@@ -97,6 +102,7 @@ def test_near_duplicates_are_not_chosen_first() -> None:
     assert 0 < selection.scores[30:].max() < 0.01
 
 
+@pytest.mark.shows("KCenterSampling", "the naive algorithm, with all its ties, on random problems")
 @settings(max_examples=60, deadline=None)
 @given(
     rows=hnp.arrays(np.float32, st.tuples(st.integers(1, 14), st.integers(1, 3)), elements=st.integers(-3, 3)),
@@ -109,6 +115,7 @@ def test_whole_numbers_give_the_naive_result_with_all_its_ties(rows: Rows, label
     assert selection.indices.tolist() == naive(rows, len(rows), start, seed)
 
 
+@pytest.mark.shows("KCenterSampling", "the naive algorithm, far from the origin")
 @pytest.mark.parametrize("offset", [0.0, 30.0, 3000.0, 1e6])
 def test_an_offset_that_eats_the_precision_of_products_gives_the_naive_result(offset: float) -> None:
     rng = np.random.default_rng(1)
@@ -133,6 +140,7 @@ def test_a_few_rows_of_another_scale_do_not_disturb_the_rest() -> None:
     assert select(rows, 40, labelled).indices.tolist() == naive(rows, 40, labelled)
 
 
+@pytest.mark.shows("KCenterSampling", "float16, float32 and float64 select alike")
 def test_float16_and_float64_select_as_float32_does() -> None:
     rows = np.random.default_rng(4).normal(size=(70, 9)).astype(np.float16)
     expected = select(rows.astype(np.float32), 30)
@@ -155,6 +163,7 @@ def test_a_permuted_pool_gives_the_same_ids_and_scores_to_the_last_bit() -> None
         assert moved.scores.tolist() == plain.scores.tolist()
 
 
+@pytest.mark.shows("KCenterSampling", "the number of BLAS threads changes nothing")
 def test_the_number_of_threads_changes_nothing() -> None:
     threadpoolctl = pytest.importorskip("threadpoolctl")
     rows = np.random.default_rng(6).normal(size=(3000, 65)).astype(np.float32)

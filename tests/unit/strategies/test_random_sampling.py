@@ -16,6 +16,7 @@ def chosen(seed: int, budget: int, size: int = 20) -> list[int]:
     return indices
 
 
+@pytest.mark.shows("RandomSampling", "every sample is chosen equally often")
 def test_every_sample_is_chosen_equally_often() -> None:
     trials = 2_000
     counts = np.bincount([row for seed in range(trials) for row in chosen(seed, 5)], minlength=20)
@@ -23,6 +24,7 @@ def test_every_sample_is_chosen_equally_often() -> None:
     assert np.abs(counts - trials / 4).max() < 5 * np.sqrt(trials * 0.25 * 0.75)
 
 
+@pytest.mark.shows("RandomSampling", "pairs are chosen together as often as by chance")
 def test_pairs_are_chosen_together_as_often_as_by_chance() -> None:
     trials = 2_000
     together = sum({0, 1} <= set(chosen(seed, 10)) for seed in range(trials))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from skactiveml.pool import uncertainty_scores
 
 from strategies import Pool, get_strategy
 from strategies.uncertainty import entropy, least_confidence, margin_confidence, ratio_confidence
@@ -20,6 +21,18 @@ SCORES = [least_confidence, margin_confidence, ratio_confidence, entropy]
 LN2 = np.log(2.0)
 
 
+def shows(what: str, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Marks a test for the page of each of `names`; default: all four."""
+
+    def mark(test: Callable[..., None]) -> Callable[..., None]:
+        for name in names or ("LeastConfidence", "MarginConfidence", "RatioConfidence", "EntropySampling"):
+            test = pytest.mark.shows(name, what)(test)
+        return test
+
+    return mark
+
+
+@shows("vectors worked out by hand, with exact zeros and ones")
 @pytest.mark.parametrize(
     ("row", "least", "margin", "ratio", "nats"),
     [
@@ -42,6 +55,7 @@ def test_scores_are_those_worked_out_by_hand(
     assert [float(score(p)[0]) for score in SCORES] == pytest.approx(expected, abs=1e-15)
 
 
+@shows("a certain row ranks last, an even one first")
 @pytest.mark.parametrize("name", ["LeastConfidence", "MarginConfidence", "RatioConfidence", "EntropySampling"])
 def test_a_certain_row_ranks_last_and_an_even_one_first(name: str) -> None:
     p = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3], [0.9, 0.1, 0], [0, 1, 0]], dtype=np.float32)
@@ -69,6 +83,18 @@ def test_the_strategy_computes_in_float64_from_float32() -> None:
     assert score == 1.0 - float(np.float32(0.7))
 
 
+@shows("scikit-activeml 1.0.1 on 300 random problems", "LeastConfidence", "MarginConfidence", "EntropySampling")
+def test_scores_are_those_of_scikit_activeml() -> None:
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        p = rng.dirichlet(np.full(rng.integers(2, 20), rng.choice([0.05, 0.5, 5.0])), size=rng.integers(1, 40))
+        # It ranks margins by p2 - p1, and we by 1 more, so that every score is 0 or above.
+        ours = {"least_confident": least_confidence(p), "margin_sampling": margin_confidence(p), "entropy": entropy(p)}
+        for method, scores in ours.items():
+            assert scores == pytest.approx(uncertainty_scores(p, method=method), abs=1e-12), (seed, method)
+
+
+@shows("finite and bounded for any probabilities, and the same wherever the row stands")
 @pytest.mark.parametrize("score", SCORES)
 @given(
     logits=hnp.arrays(
