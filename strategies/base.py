@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from strategies.errors import StrategyError
 from strategies.features import checked_features, checked_ids
-from strategies.members import with_pass_sums
+from strategies.members import with_derived
 from strategies.ranking import SEED_LIMIT, Indices, TieBreaker, top_indices
 
 Scores = NDArray[np.float64]
@@ -33,10 +33,10 @@ class Pool:
 
     - "probabilities" (N, C): rows sum to 1; one column is read as [1 - p, p].
     - "embeddings" (N, d).
-    - "passes" (N, T, C), T >= 2: probabilities of T stochastic passes.
+    - "passes" (N, T, C), T >= 2: probabilities of T stochastic passes; the committee's where only it is given.
     - "committee" (N, M, C), M >= 2: probabilities of M models.
     - "pass_sums" (N, C + 1): the mean of T passes' probabilities, then the mean of their entropies in nats. Made from
-      "passes" or "committee" where only they are given.
+      "passes" where it is not given.
     - "boundary_distances" (N, 1): of DeepFool, at least 0; float32's largest where no boundary was reached.
     - "labelled_embeddings" (L, d) and "labelled_classes" (L,), numbers of classes from 0: absent or empty while nothing
       is labelled.
@@ -54,7 +54,7 @@ class Pool:
         ids = checked_ids(self.ids)
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "seed", int(self.seed))
-        object.__setattr__(self, "features", with_pass_sums(checked_features(self.features, len(ids))))
+        object.__setattr__(self, "features", with_derived(checked_features(self.features, len(ids))))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -112,15 +112,20 @@ class Strategy(BaseModel):
 
         Raises StrategyError for a budget below 0, a feature that is missing, or a strategy that breaks its promises.
         """
+        count = self.count(pool, budget)
+        if count == 0:
+            return Selection(np.empty(0, dtype=np.int64), np.empty(0))
+        rng = np.random.default_rng(pool.seed) if rng is None else rng
+        return self.checked(self.choose(pool, count, rng), count, len(pool))
+
+    @final
+    def count(self, pool: Pool, budget: int) -> int:
+        """min(budget, N). Raises StrategyError for a budget below 0 and for a feature that is missing."""
         if not _is_whole(budget) or budget < 0:
             raise StrategyError(f"the budget must be a whole number of at least 0, not {budget!r:.80}", field="budget")
         for name in sorted(self.needs - pool.features.keys()):
             raise StrategyError(f"{type(self).__name__} needs {name}, which the pool does not hold", field=name)
-        count = min(int(budget), len(pool))
-        if count == 0:
-            return Selection(np.empty(0, dtype=np.int64), np.empty(0))
-        rng = np.random.default_rng(pool.seed) if rng is None else rng
-        return self._checked(self.choose(pool, count, rng), count, len(pool))
+        return min(int(budget), len(pool))
 
     @abstractmethod
     def choose(self, pool: Pool, budget: int, rng: np.random.Generator) -> Selection:
@@ -130,7 +135,9 @@ class Strategy(BaseModel):
         `pool.canonical_order()`.
         """
 
-    def _checked(self, selection: Selection, count: int, size: int) -> Selection:
+    @final
+    def checked(self, selection: Selection, count: int, size: int) -> Selection:
+        """`selection` if it keeps what `choose` promises. Raises StrategyError."""
         indices, scores = selection.indices, selection.scores
         name = type(self).__name__
         if indices.shape != (count,) or scores.shape != (count,):
@@ -159,12 +166,18 @@ class ScoringStrategy(Strategy):
         return {}
 
     def choose(self, pool: Pool, budget: int, rng: np.random.Generator) -> Selection:
+        scores = self.finite_scores(pool)
+        indices = top_indices(scores, budget, pool.ties)
+        return Selection(indices, scores[indices], self.parts(pool, indices))
+
+    @final
+    def finite_scores(self, pool: Pool) -> Scores:
+        """`scores`, checked. Raises StrategyError for a wrong shape, NaN and Inf."""
         scores = np.asarray(self.scores(pool), dtype=np.float64)
         if scores.shape != (len(pool),):
             raise StrategyError(f"{type(self).__name__} returned {scores.shape} scores for {len(pool)} samples")
         _refuse_unfinished(type(self).__name__, scores, np.arange(len(pool)))
-        indices = top_indices(scores, budget, pool.ties)
-        return Selection(indices, scores[indices], self.parts(pool, indices))
+        return scores
 
 
 def _refuse_unfinished(name: str, scores: Scores, rows: Indices) -> None:

@@ -28,7 +28,8 @@ class KCenterSampling(Strategy):
 
     def choose(self, pool: Pool, budget: int, rng: np.random.Generator) -> Selection:
         rows = pool.features["embeddings"]
-        return k_center_greedy(rows, pool.features.get("labelled_embeddings", rows[:0]), budget, pool.ties)
+        chosen = k_center_greedy(rows, pool.features.get("labelled_embeddings", rows[:0]), budget, pool.ties)
+        return Selection(chosen.indices, chosen.scores, {"distance": chosen.scores})
 
 
 def k_center_greedy(rows: Rows, labelled: Rows, budget: int, ties: TieBreaker) -> Selection:

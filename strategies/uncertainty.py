@@ -6,6 +6,7 @@ Every function takes (N, C) float64, rows sum to 1 (C = 1 is read as [1 - p, p])
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.special import entr
 
 from strategies.base import Pool, Scores, ScoringStrategy
 from strategies.blocks import score_rows
+from strategies.ranking import Indices
 
 Probabilities = NDArray[np.float64]
 
@@ -58,6 +60,12 @@ class _Uncertainty(ScoringStrategy):
 
     def scores(self, pool: Pool) -> Scores:
         return score_rows(self.measure, pool.features["probabilities"])
+
+    def parts(self, pool: Pool, chosen: Indices) -> Mapping[str, Scores]:
+        """The two largest probabilities, and the number of the class of the first."""
+        rows = _classes(pool.features["probabilities"][chosen].astype(np.float64))
+        largest, second = _two_largest(rows)
+        return {"p1": largest, "p2": second, "predicted_class": rows.argmax(axis=1).astype(np.float64)}
 
     @staticmethod
     @abstractmethod
