@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from alaas.config import Config, load_config
 from alaas.errors import NotFound, Unavailable
-from alaas.jobs import SCAN_STAGES, JobState, Problem, Stage
+from alaas.jobs import SCAN_STAGES, JobState, Problem, Progress, Stage
 from alaas_workers.app import Hints, make_app, node_name
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.2  # the longest that admission waits; changes in the ledger wake it sooner
 _RECONCILE_S = 1.0
 _SIGN_OF_LIFE_S = 3.0
+_PROGRESS_S = 0.5
 _DESCRIBE_AGAIN_S = 10.0
 _MAX_TROUBLES = 20  # of one job; then it fails
 
@@ -74,7 +75,8 @@ class Dispatcher:
         self._reconcile_due = _Every(_RECONCILE_S)
         self._sweep_due = _Every(config.pipeline.sweep_s)
         self._life_due = _Every(_SIGN_OF_LIFE_S)
-        self._progress_due = _Every(1.0)
+        self._progress_due = _Every(_PROGRESS_S)
+        self._saved: dict[str, Progress] = {}
         self._described: dict[str, float] = {}
         self._troubles: Counter[str] = Counter()  # errors of the open jobs
 
@@ -239,10 +241,15 @@ class Dispatcher:
         return max(min(room, by_bytes), 0 if in_flight else 1)
 
     def save_progress(self) -> None:
+        """Into the catalog, where the API reads it: a ledger that is wiped in mid-job starts again from nothing."""
+        saved: dict[str, Progress] = {}
         for job in self._ledger.jobs():
             progress = self._ledger.progress(job.id)
             if progress is not None:
-                self._catalog.save_progress(job.id, progress)
+                if progress != self._saved.get(job.id):
+                    self._catalog.save_progress(job.id, progress)
+                saved[job.id] = progress
+        self._saved = saved
 
 
 def _first_of_each_pool(jobs: list[JobLedger]) -> list[JobLedger]:

@@ -9,7 +9,6 @@ from flask import Response, request
 
 from alaas.errors import Unavailable
 from alaas.jobs import Job
-from api.jobs import job_of
 from api.parts import Parts, parts
 from api.routing import Call, RouteTable
 
@@ -51,8 +50,8 @@ def _events(own: Parts, owner: str, job_id: str) -> Iterator[str]:
 
 
 def _look(own: Parts, owner: str, job_id: str) -> Job | None:
-    """The job now; None while catalog or ledger is away, which the stream outlasts."""
+    """The job now; None while the catalog is away, which the stream outlasts."""
     try:
-        return job_of(own, own.catalog.get_job(job_id, owner))
+        return own.catalog.get_job(job_id, owner).to_job()
     except Unavailable:
         return None

@@ -8,7 +8,7 @@ from flask import Response
 
 from alaas.errors import Conflict, Unavailable
 from alaas.jobs import Job, JobRequest, JobState, Problem, Report
-from alaas_workers.catalog import JobRecord, furthest
+from alaas_workers.catalog import JobRecord
 from api.parts import Parts, parts
 from api.problems import problem_of, problem_response
 from api.routing import JSON, Call, RouteTable, json_answer
@@ -26,7 +26,7 @@ ROUTES = RouteTable()
 def create_job(call: Call) -> Response:
     """Submit a query, or a scan that only computes features"""
     record = submit(parts(), call.owner, call.body, call.key, call.digest)
-    return json_answer(job_of(parts(), record), 202, {"Location": f"/v1/jobs/{record.id}"})
+    return json_answer(record.to_job(), 202, {"Location": f"/v1/jobs/{record.id}"})
 
 
 @ROUTES.add("GET", "/v1/jobs", {200: JobPage}, query=JobsQuery)
@@ -34,13 +34,13 @@ def list_jobs(call: Call) -> Response:
     """List your jobs"""
     own, asked = parts(), call.query
     records, cursor = own.catalog.list_jobs(call.owner, asked.after, asked.limit, asked.state)
-    return json_answer(JobPage(items=[job_of(own, record) for record in records], next=cursor))
+    return json_answer(JobPage(items=[record.to_job() for record in records], next=cursor))
 
 
 @ROUTES.add("GET", "/v1/jobs/<job_id>", {200: Job}, errors=(404,))
 def get_job(call: Call, job_id: str) -> Response:
     """One job: its state, and its progress through the stages"""
-    return json_answer(job_of(parts(), parts().catalog.get_job(job_id, call.owner)))
+    return json_answer(parts().catalog.get_job(job_id, call.owner).to_job())
 
 
 @ROUTES.add("GET", "/v1/jobs/<job_id>/report", {200: Report}, errors=(404, 409))
@@ -59,7 +59,7 @@ def cancel_job(call: Call, job_id: str) -> Response:
     own.catalog.get_job(job_id, call.owner)
     if own.catalog.finish(job_id, JobState.CANCELLED):
         _drop_work(own, job_id)
-    return json_answer(job_of(own, own.catalog.get_job(job_id, call.owner)))
+    return json_answer(own.catalog.get_job(job_id, call.owner).to_job())
 
 
 def _drop_work(own: Parts, job_id: str) -> None:
@@ -68,15 +68,6 @@ def _drop_work(own: Parts, job_id: str) -> None:
     except Unavailable:
         # The catalog has the job's end, which is the truth; the dispatcher clears what is left of it.
         logger.warning("the ledger is away: the work of cancelled job %s is dropped later", job_id)
-
-
-def job_of(own: Parts, record: JobRecord) -> Job:
-    """The job as it is said to the outside. Raises Unavailable when the progress of a running job cannot be known."""
-    progress = record.progress
-    if not record.state.is_terminal:
-        live = own.ledger.progress(record.id)
-        progress = progress if live is None else furthest(progress, live)
-    return record.to_job(own.said.at_least(record.id, progress))
 
 
 def why_no_report(record: JobRecord) -> Problem:

@@ -46,10 +46,9 @@ class JobRecord:
     idempotency_key: str | None
     request_digest: str | None
 
-    def to_job(self, progress: Progress | None = None) -> Job:
-        """The wire type; `progress` is the ledger's, and never takes back what was stored."""
-        fields = {name: getattr(self, name) for name in Job.model_fields if name != "progress"}
-        return Job(**fields, progress=furthest(self.progress, progress) if progress else self.progress)
+    def to_job(self) -> Job:
+        """The wire type."""
+        return Job(**{name: getattr(self, name) for name in Job.model_fields})
 
 
 def furthest(one: Progress, other: Progress) -> Progress:

@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 from alaas.errors import Unavailable
 from alaas.jobs import Progress, Report, Stage, StageProgress
 from alaas_workers.catalog import Catalog
-from alaas_workers.ledger import Ledger
 from api import events
 from api.parts import EXTENSION
 
@@ -95,14 +94,14 @@ def test_a_client_that_leaves_before_the_first_event_makes_room_too(client: Flas
     stream.close()
 
 
-def test_a_stream_outlasts_a_ledger_that_is_away(
+def test_a_stream_outlasts_a_catalog_that_is_away(
     client: FlaskClient, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = submit()
     stream = read(client, job)
     next(stream)
     with monkeypatch.context() as away:
-        away.setattr(Ledger, "progress", lambda self, job_id: (_ for _ in ()).throw(Unavailable("away")))
+        away.setattr(Catalog, "get_job", lambda self, job_id, owner: (_ for _ in ()).throw(Unavailable("away")))
         away.setattr(events, "HEARTBEAT_S", 0.02)
         assert next(stream)[0] == ""
     client.post(f"/v1/jobs/{job}/cancel")
