@@ -41,6 +41,13 @@ class Feature(StrEnum):
 
     PROBABILITIES = "probabilities"  # (C,) float32, sums to 1
     EMBEDDINGS = "embeddings"  # (d,) float32, the input of the model's head
+    PASS_SUMS = "pass_sums"  # noqa: S105 - (C + 1,) float32: the mean of T passes' probabilities, then of their entropies
+    PASSES = "passes"  # (T * C,) float32: the probabilities of each of the T passes, one after the other
+    BOUNDARY_DISTANCES = "boundary_distances"  # (1,) float32, by DeepFool; float32's largest where none was reached
+
+
+OF_PASSES = frozenset({Feature.PASS_SUMS, Feature.PASSES})
+"""What is made of stochastic passes: their number is part of what it is."""
 
 
 class Strict(BaseModel):
@@ -221,10 +228,23 @@ class ModelCard(Strict):
     transform: str | None = None
     classes: int | None = None
     embedding_size: int | None = None
+    passes: int | None = Field(default=None, description="stochastic passes over a sample, where a strategy needs them")
     outputs: list[Feature] | None = None
+    lacking: dict[Feature, str] = Field(default_factory=dict, description="why it does not give the other features")
     input_size: list[int] | None = None
     device: str | None = None
     error: str | None = None
+
+    def width(self, feature: Feature) -> int:
+        """How many numbers one sample's row of `feature` holds; 0 while that is unknown."""
+        classes, passes = self.classes or 0, self.passes or 0
+        return {
+            Feature.PROBABILITIES: classes,
+            Feature.EMBEDDINGS: self.embedding_size or 0,
+            Feature.PASS_SUMS: classes + 1 if classes else 0,
+            Feature.PASSES: passes * classes,
+            Feature.BOUNDARY_DISTANCES: 1,
+        }[feature]
 
 
 class StrategyCard(Strict):

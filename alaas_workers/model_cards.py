@@ -60,5 +60,4 @@ class ModelCards:
 
 def row_bytes(card: ModelCard, feature: Feature) -> int:
     """Bytes of one sample's feature as the cache keeps it (float32)."""
-    width = {Feature.PROBABILITIES: card.classes, Feature.EMBEDDINGS: card.embedding_size}[feature]
-    return 4 * (width or 0)
+    return 4 * card.width(feature)

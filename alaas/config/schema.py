@@ -56,6 +56,9 @@ class ModelConfig(Strict):
     logits: bool = Field(default=True, description="the model gives logits (softmax follows), not probabilities")
     transform: TransformConfig | None = Field(default=None, description="null: that of the weights, else ImageNet's")
     batch_size: int = Field(default=16, ge=1, le=4096, description="samples that one forward pass takes")
+    passes: int = Field(
+        default=20, ge=2, le=1000, description="passes with dropout over a sample, for strategies that need them"
+    )
     instance_group: list[InstanceGroup] = Field(
         default_factory=lambda: [InstanceGroup()], min_length=1, description="copies, and on which kind of device"
     )
@@ -88,6 +91,16 @@ class ApiConfig(Strict):
     max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one uploaded sample")
     idle_timeout_s: float = Field(default=30.0, ge=0.5, description="a client silent for so long is hung up on")
     post_wait_s: float = Field(default=120.0, gt=0, le=3600, description="how long POST /post waits for its job")
+    max_select_bytes: int = Field(default=512 * MIB, ge=1024, description="the file of one POST /v1/select")
+    max_selections: int = Field(
+        default=2, ge=1, le=256, description="POST /v1/select at once in each process, a child each; more answer 429"
+    )
+    select_timeout_s: float = Field(
+        default=120.0, gt=0, le=3600, description="for the file of a POST /v1/select to arrive, then for its selection"
+    )
+    select_memory_bytes: int = Field(
+        default=4096 * MIB, ge=256 * MIB, description="of a selecting child; its file may unpack to half of it"
+    )
 
 
 class RedisConfig(Strict):

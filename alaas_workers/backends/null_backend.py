@@ -15,14 +15,19 @@ from alaas_workers.models import configured_card
 from alaas_workers.models.null_model import CLASSES, EMBEDDING_SIZE
 
 _NUMBERS = CLASSES + EMBEDDING_SIZE
+Numbers = npt.NDArray[np.uint16]
 
 
 class NullBackend:
-    """10 pseudo-probabilities and an embedding of 16 numbers in [-1, 1) for each array; loads no torch."""
+    """10 pseudo-probabilities and an embedding of 16 numbers in [-1, 1) for each array; loads no torch.
+
+    Its passes are pseudo-probabilities of their own, and its distance to a boundary is a number in [0, 1).
+    """
 
     def __init__(self, name: str, config: Config) -> None:
         self.card: ModelCard = configured_card(name, config)
         self._batch_size = config.models[name].batch_size
+        self._passes = config.models[name].passes
         self._key = blake2b(name.encode(), digest_size=16).digest()  # null models of other names give other numbers
 
     def infer(
@@ -32,16 +37,25 @@ class NullBackend:
         out = empty_rows(self.card, features, len(arrays))
         for start in range(0, len(arrays), self._batch_size):
             numbers = self._numbers(arrays[start : start + self._batch_size])
-            made = {Feature.PROBABILITIES: _probabilities, Feature.EMBEDDINGS: _embeddings}
             for feature, rows in out.items():
-                rows[start : start + self._batch_size] = made[feature](numbers)
+                rows[start : start + self._batch_size] = self._made(feature, numbers)
             on_progress()
         return out
 
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _numbers(self, arrays: Arrays) -> npt.NDArray[np.uint16]:
+    def _made(self, feature: Feature, numbers: Numbers) -> npt.NDArray[np.float64]:
+        if feature is Feature.PROBABILITIES:
+            return _probabilities(numbers)
+        if feature is Feature.EMBEDDINGS:
+            return _embeddings(numbers)
+        if feature is Feature.BOUNDARY_DISTANCES:
+            return numbers[:, -1:] / 65536
+        passes = [_probabilities(_again(numbers, number)) for number in range(self._passes)]
+        return np.concatenate(passes, axis=1) if feature is Feature.PASSES else _sums(passes)
+
+    def _numbers(self, arrays: Arrays) -> Numbers:
         """(N, 26) uniform numbers, each row from its array's shape and bytes."""
         digests = b"".join(self._digest(array) for array in arrays)
         return np.frombuffer(digests, "<u2").reshape(len(arrays), _NUMBERS)
@@ -53,12 +67,25 @@ class NullBackend:
         return digest.digest()
 
 
-def _probabilities(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
+def _again(numbers: Numbers, number: int) -> Numbers:
+    """(N, 10) others for a pass, each row from its row of `numbers`."""
+    salt = number.to_bytes(8, "little")
+    digests = [blake2b(row.tobytes(), salt=salt, digest_size=2 * CLASSES).digest() for row in numbers]
+    return np.frombuffer(b"".join(digests), "<u2").reshape(len(numbers), CLASSES)
+
+
+def _sums(passes: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """(N, 11): the mean of the passes, then their mean entropy in nats."""
+    entropies = [-(rows * np.log(rows)).sum(axis=1, keepdims=True) for rows in passes]  # no row holds a zero
+    return np.concatenate([sum(passes) / len(passes), sum(entropies) / len(passes)], axis=1)
+
+
+def _probabilities(numbers: Numbers) -> npt.NDArray[np.float64]:
     # Powers of integers and one division round alike on every machine, which exponentials do not.
     weights = (numbers[:, :CLASSES].astype(np.float64) + 1) ** 3
     shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
     return shares
 
 
-def _embeddings(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
+def _embeddings(numbers: Numbers) -> npt.NDArray[np.float64]:
     return numbers[:, CLASSES:].astype(np.float64) / 32768 - 1

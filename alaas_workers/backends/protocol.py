@@ -55,11 +55,10 @@ def blank_bad_rows(features: dict[Feature, Rows]) -> dict[Feature, Rows]:
 
 def empty_rows(card: ModelCard, features: Collection[Feature], count: int) -> dict[Feature, Rows]:
     """Room for the result. Raises ModelError for a feature that the model lacks."""
-    widths = {Feature.PROBABILITIES: card.classes, Feature.EMBEDDINGS: card.embedding_size}
     for feature in features:
         if feature not in (card.outputs or ()):
+            why = card.lacking.get(feature, "it computes no such thing")
             raise ModelError(
-                f"model {card.name!r} gives no {feature.value}; name its last layer in head, or take another strategy",
-                field="strategy",
+                f"model {card.name!r} gives no {feature.value}: {why}; take another strategy", field="strategy"
             )
-    return {feature: np.full((count, widths[feature] or 0), np.nan, np.float32) for feature in features}
+    return {feature: np.full((count, card.width(feature)), np.nan, np.float32) for feature in features}

@@ -4,7 +4,7 @@ uses it, so that many threads calling one model would multiply the pools.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import cast
@@ -40,15 +40,27 @@ class Replica:
             1, thread_name_prefix=f"model-{model.card.name}", initializer=_set_threads, initargs=(model.device, threads)
         )
 
-    def submit(self, batch: torch.Tensor, count: int, features: Collection[Feature]) -> Future[Computed]:
-        """The first `count` rows of the batch's results; the rest is padding."""
-        return self._thread.submit(self._compute, batch, count, tuple(features))
+    def submit(
+        self,
+        batch: torch.Tensor,
+        count: int,
+        features: Collection[Feature],
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> Future[Computed]:
+        """The first `count` rows of the batch's results; the rest is padding.
+
+        `on_progress` is called in the replica's thread, within a batch that takes many passes; what it raises, the
+        future raises.
+        """
+        return self._thread.submit(self._compute, batch, count, tuple(features), on_progress)
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _compute(self, batch: torch.Tensor, count: int, features: Collection[Feature]) -> Computed:
-        outputs = self.model.outputs(batch)
+    def _compute(
+        self, batch: torch.Tensor, count: int, features: Collection[Feature], on_progress: Callable[[], None]
+    ) -> Computed:
+        outputs = self.model.outputs(batch, features, on_progress)
         wanted = {feature: outputs[feature][:count] for feature in features}
         if self.model.device.type != "cuda":
             return Computed(wanted, None)

@@ -21,6 +21,7 @@ from alaas_workers.backends.placement import placements, threads_each
 from alaas_workers.backends.protocol import Arrays, Rows, blank_bad_rows, empty_rows
 from alaas_workers.backends.replica import Computed, Replica
 from alaas_workers.models import load_model, settings_of
+from alaas_workers.models.loaded import PLAIN
 from alaas_workers.models.loading import example_batch
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class TorchBackend:
         out = empty_rows(self.card, features, len(arrays))
         waiting: deque[tuple[list[int], Future[Computed]]] = deque()
         for rows in self._cut(arrays):
-            waiting.append((rows, self._start([arrays[row] for row in rows], features)))
+            waiting.append((rows, self._start([arrays[row] for row in rows], features, on_progress)))
             if len(waiting) > len(self._replicas):  # each has one to compute, and one more is ready
                 self._finish(*waiting.popleft(), out, on_progress)
         while waiting:
@@ -64,7 +65,9 @@ class TorchBackend:
         shapes = [array.shape for array in arrays]
         return cut(shapes, self._model.transform.output_size, self._model.batch_size)
 
-    def _start(self, arrays: Arrays, features: Collection[Feature]) -> Future[Computed]:
+    def _start(
+        self, arrays: Arrays, features: Collection[Feature], on_progress: Callable[[], None]
+    ) -> Future[Computed]:
         with self._lock:
             replica = min(self._replicas, key=lambda each: each.load)
             replica.load += 1
@@ -72,7 +75,7 @@ class TorchBackend:
             model = replica.model
             rows = padded(arrays, model.row_multiple)
             batch = model.transform.to_input(rows, model.device, channels_last=model.channels_last)
-            future = replica.submit(batch, len(arrays), features)
+            future = replica.submit(batch, len(arrays), features, on_progress)
         except BaseException:
             self._release(replica)
             raise
@@ -108,12 +111,17 @@ class TorchBackend:
             logger.warning("model %r fails on %d images of one size", self.card.name, count, exc_info=True)
             return {}
 
+    @property
+    def _usual(self) -> list[Feature]:
+        """What one forward pass gives. Many passes and gradients take long; they warm up with their first chunk."""
+        return [feature for feature in PLAIN if feature in (self.card.outputs or ())]
+
     def _warm_up(self) -> None:
         """A full batch on each copy: what compiles or allocates at first use does so before the first chunk."""
         for replica in self._replicas:
             batch = example_batch(replica.model, replica.model.batch_size)
             try:
-                replica.submit(batch, len(batch), self.card.outputs or ()).result().rows()
+                replica.submit(batch, len(batch), self._usual).result().rows()
             except AlaasError:
                 raise
             except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -12,13 +13,18 @@ from torch import nn
 
 from alaas.config import ModelConfig
 from alaas.errors import ModelError
-from alaas.jobs import Feature, ModelCard
+from alaas.jobs import OF_PASSES, Feature, ModelCard
+from alaas_workers.models.deep_fool import boundary_distances
+from alaas_workers.models.dropout import Masks, Passes
 from alaas_workers.transforms import VisionTransform
 
 ROW_MULTIPLE = 8
 """Batches are padded to a multiple of it. Multiplying matrices of few rows takes other kernels, with other rounding;
 from 8 rows on torchvision's classifiers give the same bits whatever the batch and the place in it. (A linear layer of 5
 or 7 inputs does not.)"""
+
+PLAIN = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
+"""What one forward pass gives, both at once."""
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -52,9 +58,14 @@ class WithEmbedding(nn.Module):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`module` gives (scores, embedding) of a batch (N, 3, H, W) on `device`, as `transform.to_input` makes it."""
+    """`module` gives (scores, embedding) of a batch (N, 3, H, W) on `device`, as `transform.to_input` makes it.
+
+    `eager` is the same before it was compiled, if it was: hooks and gradients need its layers. `masks` are of `eager`.
+    """
 
     module: nn.Module
+    eager: nn.Module
+    masks: Masks
     head: str | None
     settings: ModelConfig
     transform: VisionTransform
@@ -78,20 +89,62 @@ class LoadedModel:
         takes_one_size = self.is_program or self.settings.compile
         return self.batch_size if takes_one_size else min(self.batch_size, ROW_MULTIPLE)
 
-    def outputs(self, batch: torch.Tensor) -> dict[Feature, torch.Tensor]:
-        """Float32 features (N, width) of a batch, on the device. Raises ModelError when they are not N rows."""
+    def outputs(
+        self, batch: torch.Tensor, wanted: Collection[Feature] = PLAIN, progress: Callable[[], None] = lambda: None
+    ) -> dict[Feature, torch.Tensor]:
+        """Float32 features (N, width) of a batch, on the device; nothing is run for what is not `wanted`.
+
+        `progress` is called after each pass and each step of what takes long. Raises ModelError when the model's
+        outputs are not N rows.
+        """
+        features: dict[Feature, torch.Tensor] = {}
+        if any(feature in wanted for feature in PLAIN):
+            features |= self._plain(batch)
+        if not OF_PASSES.isdisjoint(wanted):
+            features |= self._passes(batch, OF_PASSES.intersection(wanted), progress)
+        if Feature.BOUNDARY_DISTANCES in wanted:
+            features[Feature.BOUNDARY_DISTANCES] = boundary_distances(self.logits, batch, progress)
+        return features
+
+    def stochastic(self, batch: torch.Tensor, number: int) -> torch.Tensor:
+        """(N, C) probabilities of the pass `number`: with dropout, all else as in eval."""
+        with torch.inference_mode(), self.masks.of_pass(number):
+            with self._precision():
+                scores, _ = self.eager(batch)
+            return self._probabilities(self._rows(scores, len(batch)))
+
+    def copy_to(self, device: torch.device) -> LoadedModel:
+        """A copy for another thread, with weights of its own."""
+        module = deepcopy(self.eager).to(device)
+        return replace(self, module=module, eager=module, masks=Masks(module), device=device)
+
+    def _plain(self, batch: torch.Tensor) -> dict[Feature, torch.Tensor]:
         with torch.inference_mode():
             with self._precision():
                 scores, embedding = self.module(batch)
-            scores = self._rows(scores, len(batch))
-            features = {Feature.PROBABILITIES: torch.softmax(scores, 1) if self.settings.logits else scores}
+            features = {Feature.PROBABILITIES: self._probabilities(self._rows(scores, len(batch)))}
             if embedding is not None:
                 features[Feature.EMBEDDINGS] = self._rows(embedding.flatten(1), len(batch))
         return features
 
-    def copy_to(self, device: torch.device) -> LoadedModel:
-        """A copy for another thread, with weights of its own."""
-        return replace(self, module=deepcopy(self.module).to(device), device=device)
+    def _passes(
+        self, batch: torch.Tensor, wanted: frozenset[Feature], progress: Callable[[], None]
+    ) -> dict[Feature, torch.Tensor]:
+        passes = Passes(wanted)
+        with torch.inference_mode():
+            for number in range(self.settings.passes):
+                passes.add(self.stochastic(batch, number))
+                progress()
+            return passes.features()
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """In float32 whatever the precision: small differences of scores are what boundaries are found by."""
+        scores, _ = self.eager(batch)
+        rows = self._rows(scores, len(batch))
+        return rows if self.settings.logits else rows.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    def _probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(scores, 1) if self.settings.logits else scores
 
     def _precision(self) -> AbstractContextManager[Any]:
         dtype = _PRECISIONS.get(self.settings.precision)

@@ -11,7 +11,9 @@ import torch
 from alaas.config import Config
 from alaas.errors import ModelError
 from alaas.jobs import Feature, ModelCard
+from alaas_workers.models.abilities import lacking
 from alaas_workers.models.built import BuildContext, Built
+from alaas_workers.models.dropout import Masks
 from alaas_workers.models.fingerprint import fingerprint, weights_digest
 from alaas_workers.models.head import find_head, is_not_the_head
 from alaas_workers.models.loaded import LoadedModel, WithEmbedding
@@ -39,7 +41,9 @@ def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
     head = find_head(built, context)
     module = WithEmbedding(built.module, head)
     card = ModelCard(name=name, modality=settings.modality, transform=transform.id)
-    model = LoadedModel(module, head, settings, transform, torch.device(device), built.is_program, card)
+    masks = Masks(module)
+    place = torch.device(device)
+    model = LoadedModel(module, module, masks, head, settings, transform, place, built.is_program, card)
     _place(model)
     features = _try_out(model, context)
     if settings.head is None and is_not_the_head(built.module, head, features[Feature.PROBABILITIES].shape[1]):
@@ -96,12 +100,15 @@ def _check_scores(scores: torch.Tensor, context: BuildContext) -> None:
 
 def _complete(model: LoadedModel, features: Features, digest: str) -> ModelCard:
     widths = {feature: int(values.shape[1]) for feature, values in features.items()}
+    reasons = lacking(model, example_batch(model, 2), features)
     return model.card.model_copy(
         update={
             "fingerprint": digest,
             "classes": widths[Feature.PROBABILITIES],
             "embedding_size": widths.get(Feature.EMBEDDINGS),
-            "outputs": list(widths),
+            "passes": model.settings.passes,
+            "outputs": [feature for feature in Feature if feature not in reasons],
+            "lacking": reasons,
             "input_size": list(model.transform.input_size) if model.transform.input_size else None,
             "device": str(model.device),
         }

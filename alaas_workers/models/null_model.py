@@ -31,7 +31,8 @@ def card(name: str, settings: ModelConfig) -> ModelCard:
         transform=transform.id,
         classes=CLASSES,
         embedding_size=EMBEDDING_SIZE,
-        outputs=[Feature.PROBABILITIES, Feature.EMBEDDINGS],
+        passes=settings.passes,
+        outputs=list(Feature),
         input_size=list(transform.input_size) if transform.input_size else None,
         device="cpu",
     )

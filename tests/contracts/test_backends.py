@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.special import entr
 
 from alaas.config import Config
 from alaas.errors import ModelError
-from alaas.jobs import Feature
+from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_backend
 from alaas_workers.models import transform_for
 from tests.support.images import jpeg
-from tests.support.tiny_models import config_of, tiny_config
+from tests.support.tiny_models import config_of, drop_config, tiny_config
 
 BOTH = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
 
@@ -25,6 +26,8 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "torch": lambda folder: tiny_config(folder, batch_size=8),
     "torch, three copies": lambda folder: tiny_config(folder, batch_size=8, instance_group=[{"count": 3}]),
     "torch, batches of one": lambda folder: tiny_config(folder, batch_size=1),
+    "torch, dropout": lambda folder: drop_config(folder, batch_size=8),
+    "torch, dropout, batches of 16": lambda folder: drop_config(folder, batch_size=16),
     "null": lambda _: config_of(source="null", batch_size=8),
 }
 
@@ -53,6 +56,10 @@ def _nothing() -> None:
     pass
 
 
+def _all(backend: Backend) -> list[Feature]:
+    return list(backend.card.outputs or ())
+
+
 def test_every_engine_is_on_the_list(tmp_path: Path) -> None:
     assert {engine_of(make(tmp_path).models["m"]) for make in CONFIGS.values()} == set(ENGINES)
 
@@ -63,12 +70,38 @@ def test_the_card_is_complete(backend: Backend) -> None:
 
 
 def test_features_are_float32_rows_of_the_widths_that_the_card_tells(backend: Backend, arrays: Any) -> None:
-    features = backend.infer(arrays, BOTH, _nothing)
-    assert set(features) == set(BOTH)
-    assert features[Feature.PROBABILITIES].shape == (37, backend.card.classes)
-    assert features[Feature.EMBEDDINGS].shape == (37, backend.card.embedding_size)
+    features = backend.infer(arrays, _all(backend), _nothing)
+    assert set(BOTH) < set(features) == set(_all(backend))
+    assert {feature: rows.shape for feature, rows in features.items()} == {
+        feature: (37, backend.card.width(feature)) for feature in features
+    }
     assert all(rows.dtype == np.float32 for rows in features.values())
     assert not bad_rows(features).any()
+
+
+def test_what_a_model_does_not_give_is_refused_with_the_reason(backend: Backend, arrays: Any) -> None:
+    assert {*_all(backend), *backend.card.lacking} == set(Feature)
+    for feature, why in backend.card.lacking.items():
+        with pytest.raises(ModelError, match=why):
+            backend.infer(arrays, [feature], _nothing)
+
+
+def test_the_sums_of_passes_are_those_of_the_passes(backend: Backend, arrays: Any) -> None:
+    if Feature.PASSES not in _all(backend):
+        pytest.skip("a model without dropout")
+    made = backend.infer(arrays, OF_PASSES, _nothing)
+    classes = backend.card.classes or 0
+    passes = made[Feature.PASSES].reshape(37, -1, classes).astype(np.float64)
+    assert passes.shape[1] == backend.card.passes and len(np.unique(passes[0], axis=0)) > 1
+    np.testing.assert_allclose(passes.sum(axis=2), 1, atol=1e-5)
+    sums = made[Feature.PASS_SUMS]
+    np.testing.assert_allclose(sums[:, :classes], passes.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(sums[:, classes], entr(passes).sum(axis=2).mean(axis=1), atol=1e-6)
+
+
+def test_distances_to_a_boundary_are_not_below_zero(backend: Backend, arrays: Any) -> None:
+    rows = backend.infer(arrays, [Feature.BOUNDARY_DISTANCES], _nothing)[Feature.BOUNDARY_DISTANCES]
+    assert (rows >= 0).all() and len(np.unique(rows)) > 5
 
 
 def test_probabilities_sum_to_one(backend: Backend, arrays: Any) -> None:
@@ -77,26 +110,27 @@ def test_probabilities_sum_to_one(backend: Backend, arrays: Any) -> None:
     assert (rows >= 0).all()
 
 
-@pytest.mark.parametrize("feature", BOTH)
-def test_only_what_is_asked_for_is_given(backend: Backend, arrays: Any, feature: Feature) -> None:
-    both = backend.infer(arrays, BOTH, _nothing)
-    alone = backend.infer(arrays, [feature], _nothing)
-    assert list(alone) == [feature]
-    np.testing.assert_array_equal(alone[feature], both[feature])
+def test_only_what_is_asked_for_is_given(backend: Backend, arrays: Any) -> None:
+    all_at_once = backend.infer(arrays, _all(backend), _nothing)
+    for feature in _all(backend):
+        alone = backend.infer(arrays, [feature], _nothing)
+        assert list(alone) == [feature]
+        np.testing.assert_array_equal(alone[feature], all_at_once[feature])
 
 
 @pytest.mark.parametrize("chunk", [5, 13, 64])
 def test_a_row_does_not_depend_on_the_chunk(backend: Backend, arrays: Any, chunk: int) -> None:
-    whole = backend.infer(arrays, BOTH, _nothing)
-    parts = [backend.infer(arrays[start : start + chunk], BOTH, _nothing) for start in range(0, len(arrays), chunk)]
-    for feature in BOTH:
+    wanted = _all(backend)
+    whole = backend.infer(arrays, wanted, _nothing)
+    parts = [backend.infer(arrays[start : start + chunk], wanted, _nothing) for start in range(0, len(arrays), chunk)]
+    for feature in wanted:
         assert np.concatenate([part[feature] for part in parts]).tobytes() == whole[feature].tobytes()
 
 
 def test_a_row_does_not_depend_on_the_order(backend: Backend, arrays: Any) -> None:
-    forwards = backend.infer(arrays, BOTH, _nothing)
-    backwards = backend.infer(arrays[::-1], BOTH, _nothing)
-    for feature in BOTH:
+    forwards = backend.infer(arrays, _all(backend), _nothing)
+    backwards = backend.infer(arrays[::-1], _all(backend), _nothing)
+    for feature in forwards:
         np.testing.assert_array_equal(backwards[feature][::-1], forwards[feature])
 
 
@@ -109,21 +143,22 @@ def test_opened_again_it_gives_the_same(backend: Backend, config: Config, arrays
     again = open_backend("m", config)
     try:
         assert again.card == backend.card
-        first, second = (each.infer(arrays, BOTH, _nothing) for each in (backend, again))
-        assert all(first[feature].tobytes() == second[feature].tobytes() for feature in BOTH)
+        first, second = (each.infer(arrays, _all(backend), _nothing) for each in (backend, again))
+        assert all(first[feature].tobytes() == second[feature].tobytes() for feature in first)
     finally:
         again.close()
 
 
 def test_several_threads_at_once_get_their_own_rows(backend: Backend, arrays: Any) -> None:
-    expected = backend.infer(arrays, BOTH, _nothing)
+    wanted = _all(backend)
+    expected = backend.infer(arrays, wanted, _nothing)
     got: dict[int, bool] = {}
 
     def infer(part: int) -> None:
         rows = slice(part * 9, part * 9 + 9)
         for _ in range(5):
-            features = backend.infer(arrays[rows], BOTH, _nothing)
-            got[part] = all(np.array_equal(features[each], expected[each][rows]) for each in BOTH)
+            features = backend.infer(arrays[rows], wanted, _nothing)
+            got[part] = all(np.array_equal(features[each], expected[each][rows]) for each in wanted)
 
     threads = [threading.Thread(target=infer, args=(part,)) for part in range(4)]
     for thread in threads:
@@ -149,9 +184,10 @@ def test_an_error_of_the_progress_ends_the_work_and_leaves_the_backend_usable(ba
 
 
 def test_no_arrays_give_no_rows(backend: Backend) -> None:
-    features = backend.infer([], BOTH, _nothing)
-    assert features[Feature.PROBABILITIES].shape == (0, backend.card.classes)
-    assert features[Feature.EMBEDDINGS].shape == (0, backend.card.embedding_size)
+    features = backend.infer([], _all(backend), _nothing)
+    assert {feature: rows.shape for feature, rows in features.items()} == {
+        feature: (0, backend.card.width(feature)) for feature in _all(backend)
+    }
     assert bad_rows(features).shape == (0,)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from alaas.config import Config, parse_config
 
 BUILDER = "tests.support.tiny_models:TinyNet"
+DROP_BUILDER = "tests.support.tiny_models:DropNet"
 TRANSFORM: dict[str, Any] = {"resize": 16, "crop": 16}
 
 
@@ -28,6 +29,20 @@ class TinyNet(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = self.fc(self.body(batch).mean((2, 3)))
+        return scores
+
+
+class DropNet(nn.Module):
+    """Drops channels and then numbers; its normalisation would tell if it were not in eval."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(0.3))
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(8, classes)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.fc(self.drop(self.body(batch).mean((2, 3))))
         return scores
 
 
@@ -87,6 +102,17 @@ def config_of(model: str = "m", /, *, hub: Path | None = None, **settings: Any) 
     if hub is not None:
         raw["torch_hub"] = {"dir": str(hub)}
     return parse_config(raw)
+
+
+def drop_config(folder: Path, **settings: Any) -> Config:
+    """DropNet from a state dict in `folder`, at 16 x 16, with three passes."""
+    path = folder / "drop.pt"
+    if not path.exists():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            saved(DropNet(), path)
+    defaults: dict[str, Any] = {"path": path, "builder": DROP_BUILDER, "passes": 3}
+    return tiny_config(folder, **defaults | settings)
 
 
 def tiny_config(folder: Path, **settings: Any) -> Config:

@@ -70,9 +70,7 @@ def test_a_feature_that_the_model_lacks_is_refused(tmp_path: Path) -> None:
 def test_outputs_of_another_length_than_the_inputs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = open_backend("m", tiny_config(tmp_path))
     honest = LoadedModel.outputs
-    monkeypatch.setattr(
-        LoadedModel, "outputs", lambda self, batch: {key: rows[:3] for key, rows in honest(self, batch).items()}
-    )
+    monkeypatch.setattr(LoadedModel, "outputs", lambda *given: {key: rows[:3] for key, rows in honest(*given).items()})
     with pytest.raises(ModelError, match="for 8 samples"):
         backend.infer(_images(8), BOTH, _nothing)
 
@@ -91,10 +89,10 @@ def test_while_one_batch_computes_the_next_is_prepared(tmp_path: Path, monkeypat
     computing, prepared_meanwhile = threading.Event(), threading.Event()
     honest, prepare = LoadedModel.outputs, type(backend._model.transform).to_input  # type: ignore[attr-defined]
 
-    def outputs(self: LoadedModel, batch: torch.Tensor) -> Any:
+    def outputs(self: LoadedModel, batch: torch.Tensor, *options: Any) -> Any:
         computing.set()
         assert prepared_meanwhile.wait(20)
-        return honest(self, batch)
+        return honest(self, batch, *options)
 
     def to_input(self: Any, arrays: Any, *args: Any, **options: Any) -> Any:
         if computing.is_set():
@@ -116,9 +114,9 @@ def test_a_copy_runs_in_a_thread_of_its_own_with_its_share_of_the_cores(
     seen: dict[str, int] = {}
     honest = LoadedModel.outputs
 
-    def outputs(self: LoadedModel, batch: torch.Tensor) -> Any:
+    def outputs(self: LoadedModel, batch: torch.Tensor, *options: Any) -> Any:
         seen[threading.current_thread().name] = torch.get_num_threads()
-        return honest(self, batch)
+        return honest(self, batch, *options)
 
     monkeypatch.setattr(LoadedModel, "outputs", outputs)
     threads = torch.get_num_threads()

@@ -41,7 +41,9 @@ def test_the_card_tells_what_the_model_gives(tmp_path: Path) -> None:
         transform=transform_for("m", tiny_config(tmp_path).models["m"]).id,
         classes=5,
         embedding_size=8,
-        outputs=[Feature.PROBABILITIES, Feature.EMBEDDINGS],
+        passes=20,
+        outputs=[Feature.PROBABILITIES, Feature.EMBEDDINGS, Feature.BOUNDARY_DISTANCES],
+        lacking=dict.fromkeys([Feature.PASS_SUMS, Feature.PASSES], "the model has no dropout layers"),
         input_size=[16, 16],
         device="cpu",
     )
@@ -84,7 +86,7 @@ def test_a_linear_layer_that_does_not_give_the_scores_is_no_head(tmp_path: Path)
     exec((tmp_path / "net.py").read_text(), namespace)
     path = saved(namespace["make"](), tmp_path / "net.pt")
     settings = {"builder": f"{tmp_path}/net.py:make", "path": path}
-    assert load_model("m", tiny_config(tmp_path, **settings)).card.outputs == [Feature.PROBABILITIES]
+    assert Feature.EMBEDDINGS not in (load_model("m", tiny_config(tmp_path, **settings)).card.outputs or ())
     assert load_model("m", tiny_config(tmp_path, **settings, head="last")).card.embedding_size == 8
 
 
@@ -170,7 +172,7 @@ def test_before_loading_a_card_holds_what_the_configuration_tells(tmp_path: Path
 
 def test_of_a_null_model_all_is_known_before_loading() -> None:
     first = configured_card("n", config_of("n", source="null"))
-    assert first.outputs == [Feature.PROBABILITIES, Feature.EMBEDDINGS]
+    assert first.outputs == list(Feature)
     assert (first.classes, first.embedding_size, first.input_size) == (10, 16, [32, 32])
     other = configured_card("n", config_of("n", source="null", transform={"resize": 8, "crop": 8}))
     assert None is not first.fingerprint != other.fingerprint
