@@ -13,6 +13,7 @@ import numpy as np
 
 from strategies.base import Pool, Selection, Strategy
 from strategies.distances import Rows, exact_mean, largest_magnitude, squared_distances
+from strategies.products import products_of
 from strategies.ranking import Indices, TieBreaker
 
 _TAKEN = -np.inf  # a squared distance that nothing is below and that is never the largest
@@ -62,14 +63,16 @@ def _most_central(rows: Rows, ties: TieBreaker) -> int:
 class _Cover:
     """The squared distance of every row to the nearest centre so far.
 
-    The t-th centre is the nearest so far to about one row in t. One BLAS product with it, in the precision of the input
-    (float16: float32), screens the rows: it runs at the speed of memory, and its rounding error has a bound. Only rows
-    that it may have come nearer to, within that bound, are computed, in float64, by `squared_distances`. So the result
-    is that of computing all, to the last bit, whatever BLAS, its threads and the order of rows did.
+    The t-th centre is the nearest so far to about one row in t. One product of the rows with it, in the precision of the
+    input (float16: float32) and on a GPU where there is one, screens the rows: it runs at the speed of memory, and its
+    rounding error has a bound. Only rows that it may have come nearer to, within that bound, are computed, in float64,
+    by `squared_distances`. So the result is that of computing all, to the last bit, whatever made the products, its
+    threads and the order of rows did.
     """
 
     def __init__(self, rows: Rows, labelled: Rows) -> None:
         self._rows = _for_products(rows, max(largest_magnitude(rows), largest_magnitude(labelled)))
+        self._times = products_of(self._rows)
         self._nearest = np.full(len(rows), np.inf)
         self._squares = squared_distances(self._rows, np.zeros(rows.shape[1]))
         # A product of d terms, added in any order, is off by at most about d eps/2 |x||c|, and |x||c| is at most
@@ -100,7 +103,7 @@ class _Cover:
     def _add(self, point: Rows) -> None:
         square = float(np.square(point, dtype=np.float64).sum())
         least = (self._squares + square) * (1.0 - self._error) - self._tiny
-        least -= 2.0 * (self._rows @ point)
+        least -= 2.0 * self._times(point)
         closer = np.flatnonzero(least < self._nearest)
         exact = squared_distances(self._rows, point, closer)
         self._nearest[closer] = np.minimum(self._nearest[closer], exact)
