@@ -13,6 +13,7 @@ AlaasError                   base: `code` (fixed word), `status` (HTTP), `field`
 ├── Conflict            409
 ├── TooManyRequests     429  with `retry_after_s`
 ├── ModelError               a model that cannot be loaded or cannot give what was asked
+├── SelectionFailed     422  a selection from somebody's own scores ran out of time or memory, or crashed
 ├── JobFailed                the client waited for a job that failed or was cancelled
 ├── SampleError              one sample cannot be used; `code` is a `SampleCode`
 └── Transient                worth trying again
@@ -136,6 +137,14 @@ class ModelError(AlaasError):
     status = 422
     code = "model_error"
     title = "The model cannot be used so"
+
+
+class SelectionFailed(AlaasError):
+    """The same file and request would fail again."""
+
+    status = 422
+    code = "selection_failed"
+    title = "Nothing could be selected from that file"
 
 
 class JobFailed(AlaasError):

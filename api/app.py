@@ -13,12 +13,25 @@ from alaas_workers.catalog import Catalog
 from alaas_workers.ledger import Ledger
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.sources.file_source import FileSource
-from api import datasets, events, jobs, metrics, openapi, problems, published, routing, service, uploads, web_page
+from api import (
+    datasets,
+    events,
+    jobs,
+    metrics,
+    openapi,
+    problems,
+    published,
+    routing,
+    selections,
+    service,
+    uploads,
+    web_page,
+)
 from api.auth import check_origin
 from api.parts import EXTENSION, Parts, Slots, parts
 
 logger = logging.getLogger(__name__)
-ROOMS = (datasets, jobs, events, uploads, service, metrics, openapi, published, web_page)
+ROOMS = (datasets, jobs, events, uploads, selections, service, metrics, openapi, published, web_page)
 
 
 def all_routes() -> list[routing.Route]:
@@ -39,6 +52,7 @@ def create_app(
         files=FileSource(config),
         stopping=stopping or threading.Event(),
         slots=Slots(config.api.threads // 2),
+        selections=Slots(config.api.max_selections, "too many selections from files run now"),
     )
     problems.register(app)
     routing.register(app, all_routes())

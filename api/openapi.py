@@ -14,7 +14,7 @@ import alaas
 from alaas.jobs import Dataset, Job, Problem
 from api.parts import parts
 from api.problems import PROBLEM_TYPE
-from api.routing import JSON, NDJSON, Call, Route, RouteTable
+from api.routing import FORM, JSON, NDJSON, OCTETS, Call, Route, RouteTable
 from api.wire import NoBody
 
 ROUTES = RouteTable()
@@ -67,7 +67,7 @@ def document(routes: list[Route], *, has_tokens: bool) -> dict[str, Any]:
 
 
 def _schemas(routes: list[Route]) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    asked = {(model, "validation") for route in routes for model in (route.body, route.query) if model}
+    asked = {(model, "validation") for route in routes for model in (route.body, route.query, route.form) if model}
     given = {
         (model, "serialization") for route in routes for model in route.answers.values() if not isinstance(model, str)
     }
@@ -93,7 +93,7 @@ def _operation(route: Route, schemas: dict[Any, Any], has_tokens: bool) -> dict[
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route, schemas, has_tokens),
     }
-    if route.body or route.streams:
+    if route.body or route.streams or route.form:
         operation["requestBody"] = _body(route, schemas)
     if has_tokens and not route.is_open:
         operation["security"] = [{"token": []}]
@@ -149,7 +149,19 @@ def _body(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     for media_type in route.streams:
         text = 'one JSON string or {"uri": "..."} a line' if media_type == NDJSON else "the bytes"
         content[media_type] = {"schema": {"type": "string", "description": text}}
+    if route.form:
+        content[FORM] = _form(schemas[(route.form, "validation")])
     return {"required": route.body is not NoBody, "content": content}
+
+
+def _form(request: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {"request": request, "file": {"type": "string", "format": "binary"}},
+        "required": ["request", "file"],
+        "additionalProperties": False,
+    }
+    return {"schema": schema, "encoding": {"request": {"contentType": JSON}, "file": {"contentType": OCTETS}}}
 
 
 def _responses(route: Route, schemas: dict[Any, Any], has_tokens: bool) -> dict[str, Any]:
@@ -180,7 +192,7 @@ def _error_statuses(route: Route, has_tokens: bool) -> list[int]:
         statuses |= {421, 403} if route.method != "GET" else {421}
     if route.query:
         statuses |= {400, 414}
-    if route.body or route.streams:
+    if route.body or route.streams or route.form:
         statuses |= {400, 409, 413, 415}
     return sorted(statuses)
 

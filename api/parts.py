@@ -15,21 +15,22 @@ from alaas_workers.ledger import Ledger
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.sources.file_source import FileSource
 from api.http_metrics import HttpMetrics
-from api.progress import Said
 
 EXTENSION = "alaas"
+_BUSY = "too many event streams and waiting calls; ask GET /v1/jobs/{id} instead"
 
 
 class Slots:
-    """A bound on the requests that keep a thread for long (event streams, POST /post); others never wait for them."""
+    """A bound on requests that keep a thread for long (event streams, POST /post and /v1/select): others never wait."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, detail: str = _BUSY) -> None:
         self._free = threading.BoundedSemaphore(count)
+        self._detail = detail
 
     def take(self) -> Callable[[], None]:
         """Hold one until the returned function is called, once or more often. Raises TooManyRequests."""
         if not self._free.acquire(blocking=False):
-            raise TooManyRequests("too many event streams and waiting calls; ask GET /v1/jobs/{id} instead")
+            raise TooManyRequests(self._detail)
         held = threading.Lock()
 
         def release() -> None:
@@ -48,8 +49,8 @@ class Parts:
     files: FileSource
     stopping: threading.Event
     slots: Slots
+    selections: Slots
     http: HttpMetrics = field(default_factory=HttpMetrics)
-    said: Said = field(default_factory=Said)
 
 
 def parts() -> Parts:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 OCTETS = "application/octet-stream"
+FORM = "multipart/form-data"
 
 View = Callable[..., Response]
 Answers = dict[int, type[BaseModel] | str]
@@ -36,7 +37,8 @@ class Route:
     """`answers`: status to the model of its JSON, or to another media type. `errors`: statuses of problems beside those
     that every such route has. `streams`: media types that the view reads from the request by itself. `keeps_key`: the
     view honours Idempotency-Key by itself. `has_many_keys`: the body holds a
-    mapping of any size. `example`: a body for the description.
+    mapping of any size. `form`: the body is a form, which the view reads by itself; its part `request` is JSON of that
+    model, its part `file` is bytes. `example`: a body for the description.
     """
 
     method: str
@@ -47,6 +49,7 @@ class Route:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     streams: tuple[str, ...] = ()
+    form: type[BaseModel] | None = None
     is_open: bool = False
     keeps_key: bool = False
     errors: tuple[int, ...] = ()
@@ -127,7 +130,7 @@ def _read(route: Route, config: Config, owner: str) -> Call:
     query = _query(route.query)
     key = key_of(request) if route.method == "POST" else None
     media_type = _media_type(route)
-    if media_type in route.streams:
+    if media_type in route.streams or media_type == FORM:
         return Call(owner, None, query, media_type, key)
     if route.body is None:
         return Call(owner, None, query)
@@ -144,7 +147,7 @@ def _digest(data: bytes) -> str:
 
 def _media_type(route: Route) -> str:
     """The body's media type. Raises UnsupportedMediaType for one that the route does not take."""
-    taken = (*route.streams, *([JSON] if route.body else []))
+    taken = (*route.streams, *([JSON] if route.body else []), *([FORM] if route.form else []))
     if not taken:
         return ""
     if route.body is NoBody and not request.content_length and not request.mimetype:

@@ -8,7 +8,7 @@ from typing import Any
 
 from alaas.config import Config
 from alaas.errors import InvalidRequest, ModelError, SampleCode, TooLarge, Unavailable
-from alaas.jobs import JobRequest, ModelCard
+from alaas.jobs import JobRequest, ModelCard, StrategyRequest
 from alaas_workers.catalog import JobRecord
 from alaas_workers.sources import check_uri
 from api.parts import Parts
@@ -27,7 +27,7 @@ def submit(
 ) -> JobRecord:
     """Accept the job: checked, in the catalog, and the dispatcher woken. `field` names the URI at an index."""
     model = _model(asked, own.config)
-    strategy = _strategy(asked, own.config)
+    strategy = None if asked.kind == "scan" else chosen_strategy(asked.strategy, own.config)
     _check_shape(asked)
     _check_needs(strategy, own.cards.get(model))
     _check_uris(asked, own.config, field)
@@ -37,7 +37,7 @@ def submit(
         owner,
         asked,
         model=model,
-        strategy=_as_dict(strategy) if strategy else None,
+        strategy=as_dict(strategy) if strategy else None,
         max_active=own.config.api.max_active_jobs,
         idempotency_key=key,
         request_digest=digest if key else None,
@@ -73,10 +73,9 @@ def _model(asked: JobRequest, config: Config) -> str:
     return name
 
 
-def _strategy(asked: JobRequest, config: Config) -> Strategy | None:
-    if asked.kind == "scan":
-        return None
-    chosen = config.strategy if asked.strategy is None else asked.strategy
+def chosen_strategy(asked: str | StrategyRequest | None, config: Config) -> Strategy:
+    """The strategy that a request names; else the configuration's. Raises InvalidRequest naming the parameter."""
+    chosen = config.strategy if asked is None else asked
     if isinstance(chosen, str):
         chosen = {"type": chosen}
     parameters: dict[str, Any] = dict(chosen if isinstance(chosen, dict) else chosen.model_dump())
@@ -87,7 +86,7 @@ def _strategy(asked: JobRequest, config: Config) -> Strategy | None:
         raise InvalidRequest(error.detail, field=field) from None
 
 
-def _as_dict(strategy: Strategy) -> dict[str, Any]:
+def as_dict(strategy: Strategy) -> dict[str, Any]:
     """With every parameter, so that a default that changes later does not change this job."""
     return {"type": type(strategy).__name__, **strategy.model_dump(mode="json")}
 

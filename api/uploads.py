@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ from typing import IO
 
 from flask import Response, request
 
-from alaas.errors import InvalidRequest, Unavailable
+from alaas.errors import InvalidRequest
 from alaas_workers.sources import upload_path
 from api.bodies import read_capped
 from api.parts import parts
 from api.routing import OCTETS, Call, RouteTable, json_answer
+from api.storage import storage_faults
 from api.wire import Missing, MissingRequest, Readable, ReadableRequest, Uploaded
 
 ROUTES = RouteTable()
@@ -48,7 +48,7 @@ def missing_uploads(call: Call) -> Response:
 def upload(call: Call, sha256: str) -> Response:
     """Send up one file's bytes, which must have that SHA-256; its URI is then upload://SHA256"""
     path = upload_path(parts().config, call.owner, sha256)
-    with _storage_faults():
+    with storage_faults("uploads"):
         was_there = path.is_file()
         size_bytes = _store(path, sha256, parts().config.api.max_upload_bytes)
     return json_answer(Uploaded(uri=f"upload://{sha256}", size_bytes=size_bytes), 200 if was_there else 201)
@@ -78,13 +78,3 @@ def _temporary(folder: Path) -> Iterator[IO[bytes]]:
             yield file
         finally:
             Path(file.name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _storage_faults() -> Iterator[None]:
-    """A full or broken disk as 503, without its path."""
-    try:
-        yield
-    except OSError as error:
-        what = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
-        raise Unavailable(f"the storage for uploads {what}", retry_after_s=30) from error

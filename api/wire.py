@@ -103,6 +103,7 @@ class Limits(Strict):
     max_upload_bytes: int
     max_pool: int
     max_active_jobs: int
+    max_select_bytes: int
 
 
 class PublicConfig(Strict):

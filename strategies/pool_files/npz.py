@@ -6,7 +6,7 @@ import math
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -48,7 +48,7 @@ class _Member:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_npz(file: BinaryIO, limits: PoolLimits, also: Collection[str]) -> PoolContents:
+def read_npz(file: IO[bytes], limits: PoolLimits, also: Collection[str]) -> PoolContents:
     with zipfile.ZipFile(file) as archive:
         members = _members(archive, also)
         check_present(members)

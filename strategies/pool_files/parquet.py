@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ MAX_FOOTER_STRING = 16 * 1024 * 1024
 _NUMBERED = re.compile(r"(.+)_(0|[1-9][0-9]{0,5})")
 
 
-def read_parquet(file: BinaryIO, limits: PoolLimits, also: Collection[str]) -> PoolContents:
+def read_parquet(file: IO[bytes], limits: PoolLimits, also: Collection[str]) -> PoolContents:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(

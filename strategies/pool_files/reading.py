@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import BinaryIO
+from typing import IO
 
 from strategies.errors import StrategyError
 from strategies.pool_files.contents import PoolContents, PoolLimits
@@ -22,7 +22,7 @@ def format_of(head: bytes) -> str:
     raise StrategyError(f"the file is {said}", field="file")
 
 
-def read_pool(file: BinaryIO, limits: PoolLimits, also: Collection[str] = ()) -> PoolContents:
+def read_pool(file: IO[bytes], limits: PoolLimits, also: Collection[str] = ()) -> PoolContents:
     """The pool in `file`, which can be sought in. `also`: names of features taken beside those of strategies.Pool.
 
     Raises StrategyError naming array or column and rows, PoolTooLarge above `limits`, and ModuleNotFoundError for

@@ -1,0 +1,5 @@
+"""Stands for a selecting process that dies."""
+
+import os
+
+os.abort()
