@@ -13,8 +13,12 @@ BLOCK_VALUES = 2**17  # of float64: 1 MiB, about a core's share of cache
 
 def row_blocks(array: NDArray[Any], count: int | None = None) -> Iterator[slice]:
     """Slices over `count` rows (default: all) as wide as those of `array`, in order, about BLOCK_VALUES values each."""
-    count = len(array) if count is None else count
-    step = max(1, BLOCK_VALUES // max(1, array[:1].size))
+    return blocks_of(len(array) if count is None else count, array[:1].size)
+
+
+def blocks_of(count: int, width: int) -> Iterator[slice]:
+    """Slices over `count` rows of `width` values, in order, about BLOCK_VALUES values each."""
+    step = max(1, BLOCK_VALUES // max(1, width))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from strategies.blocks import row_blocks
 from strategies.errors import StrategyError
+from strategies.members import two_sided
 
 Feature = NDArray[np.floating[Any]]
 
 SUM_TOLERANCE = 1e-3
+ENTROPY_TOLERANCE = 0.02  # more than rounding to float16 brings about
 LABELLED_PREFIX = "labelled_"  # features of the labelled samples have L rows, all others one row for each id
 _LARGEST = np.float64(np.finfo(np.float32).max)
 _NAMED_ROWS = 5
@@ -100,6 +103,16 @@ def _has_wrong_mean(block: Feature) -> NDArray[np.bool_]:
     return _has_wrong_sum(block[:, :-1]) if block.shape[1] > 1 else np.ones(len(block), dtype=np.bool_)
 
 
+def _has_too_much_entropy(block: Feature) -> NDArray[np.bool_]:
+    """A mean of entropies is at most the entropy of the mean, in nats. Sums over passes and bits are more."""
+    sums = block.astype(np.float64, order="C")
+    return np.asarray(sums[:, -1] > entr(two_sided(sums[:, :-1])).sum(axis=1) + ENTROPY_TOLERANCE)
+
+
+def _has_several_columns(block: Feature) -> NDArray[np.bool_]:
+    return np.full(len(block), block.shape[1] != 1)
+
+
 def _is_no_class(block: Feature) -> NDArray[np.bool_]:
     no_class: NDArray[np.bool_] = (block < 0) | (block != np.floor(block))
     return no_class
@@ -123,7 +136,11 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     "pass_sums": (
         (_is_negative, "hold negative probabilities or entropies"),
         (_has_wrong_mean, f"hold a mean that does not sum to 1 within {SUM_TOLERANCE}"),
+        (_has_too_much_entropy, "hold a mean entropy above that of the mean (take the mean over passes, in nats)"),
     ),
-    "boundary_distances": ((_is_negative, "hold negative distances"),),
+    "boundary_distances": (
+        (_is_negative, "hold negative distances"),
+        (_has_several_columns, "hold several values; give the distance to the nearest boundary alone"),
+    ),
     "classes": ((_is_no_class, "hold what is no number of a class"),),
 }

@@ -60,12 +60,15 @@ def pass_sums(members: Array) -> NDArray[np.float64]:
     return made
 
 
-def with_pass_sums(features: Mapping[str, Array]) -> dict[str, Array]:
-    """`features`, with "pass_sums" made from "passes" or "committee" where it is not given."""
-    given = dict(features)
-    for name in ("passes", "committee"):
-        if name in given and "pass_sums" not in given:
-            made = pass_sums(given[name])
-            made.flags.writeable = False
-            given["pass_sums"] = made
-    return given
+def with_derived(features: Mapping[str, Array]) -> dict[str, Array]:
+    """`features`, with what is not given and can be made of others.
+
+    "passes" is the "committee", since a committee's models are opinions like passes; "pass_sums" is made from "passes".
+    """
+    known = dict(features)
+    if "committee" in known:
+        known.setdefault("passes", known["committee"])
+    if "passes" in known and "pass_sums" not in known:
+        known["pass_sums"] = pass_sums(known["passes"])
+        known["pass_sums"].flags.writeable = False
+    return known
