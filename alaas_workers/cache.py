@@ -19,7 +19,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from alaas.config import Config
-from alaas.jobs import Feature
+from alaas.jobs import OF_PASSES, Feature
 from alaas_workers import keys
 from alaas_workers.ledger.units import JobSpec, Unit
 from alaas_workers.redis_client import connect, guarded, memory_bytes
@@ -115,11 +115,12 @@ class Cache:
 
 
 class FeatureKeys:
-    """Makes the key of each sample's feature for one job's owner, model and transform."""
+    """Makes the key of each sample's feature for one job's owner, and its model and transform: of the first member."""
 
     def __init__(self, spec: JobSpec, feature: Feature) -> None:
         # Encoded so that no two lists of words read the same when they are put one after the other.
-        space = json.dumps([spec.owner, spec.fingerprint, spec.transform, feature, "float32"])
+        kind = [feature, spec.passes] if feature in OF_PASSES else feature
+        space = json.dumps([spec.owner, spec.fingerprint, spec.transform, kind, "float32"])
         self._space = blake2b(space.encode(), digest_size=32).digest()
 
     def __call__(self, uri: str, version: str) -> bytes:
@@ -139,6 +140,27 @@ def pack(ordinals: Sequence[int], versions: Sequence[str], arrays: Sequence[NDAr
     tensors = {str(number): np.stack([arrays[i] for i in places]) for number, places in enumerate(groups.values())}
     order = json.dumps({"ordinals": list(ordinals), "versions": list(versions), "groups": list(groups.values())})
     return save_tensors(tensors, metadata={"order": order})
+
+
+def join_packs(packs: Sequence[bytes]) -> bytes:
+    """One value of several packs, such as one for each transform of a committee; of one pack it is that pack."""
+    if len(packs) == 1:
+        return packs[0]
+    return b"".join(part for pack in packs for part in (len(pack).to_bytes(8, "little"), pack))
+
+
+def split_packs(data: bytes, count: int) -> list[bytes]:
+    """The inverse of `join_packs` for `count` packs. Raises ValueError for bytes that are not so many."""
+    if count == 1:
+        return [data]
+    packs, at = [], 0
+    for _ in range(count):
+        end = at + 8 + int.from_bytes(data[at : at + 8], "little")
+        packs.append(data[at + 8 : end])
+        at = end
+    if at != len(data):
+        raise ValueError("not the packs of a chunk")
+    return packs
 
 
 def unpack(data: bytes) -> tuple[list[int], list[str], list[NDArray[np.uint8]]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from alaas.errors import InvalidRequest, SampleCode
-from alaas.jobs import Feature, Stage
+from alaas.jobs import OF_PASSES, Feature, ModelCard, Stage
 
 
 class Unit(NamedTuple):
@@ -49,7 +49,11 @@ class FailedAt(NamedTuple):
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What stages need to know of a job; written once when the ledger opens it."""
+    """What stages need to know of a job; written once when the ledger opens it.
+
+    A committee's job is that of its first model, with the jobs of the `others` beside it: each model's features are
+    kept as if it were asked alone.
+    """
 
     owner: str
     dataset_id: str
@@ -57,14 +61,45 @@ class JobSpec:
     fingerprint: str
     transform: str
     features: tuple[Feature, ...]
+    passes: int = 0  # over each sample, for the features that are made of them
+    others: tuple[JobSpec, ...] = ()
+
+    @property
+    def members(self) -> tuple[JobSpec, ...]:
+        """One for each model, in the order in which the job names them."""
+        return (self, *self.others)
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """The distinct transforms of the members that compute anything; arrays travel once for each."""
+        return tuple(dict.fromkeys(member.transform for member in self.members if member.features))
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether anything is computed of the samples; a random draw, say, needs nothing of them."""
+        return any(member.features for member in self.members)
+
+    def is_planned_for(self, card: ModelCard) -> bool:
+        """Whether what the card's model computes of a sample is what this member was planned for."""
+        if OF_PASSES.intersection(self.features) and card.passes != self.passes:
+            return False
+        return not self.features or card.fingerprint == self.fingerprint
 
     def to_json(self) -> str:
-        return json.dumps(self.__dict__ | {"features": list(self.features)}, sort_keys=True)
+        return json.dumps(self._plain(), sort_keys=True)
+
+    def _plain(self) -> dict[str, Any]:
+        return self.__dict__ | {"features": list(self.features), "others": [other._plain() for other in self.others]}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> JobSpec:
-        raw: dict[str, Any] = json.loads(text)
-        return cls(**raw | {"features": tuple(Feature(name) for name in raw["features"])})
+        return cls._from_plain(json.loads(text))
+
+    @classmethod
+    def _from_plain(cls, raw: dict[str, Any]) -> JobSpec:
+        features = tuple(Feature(name) for name in raw["features"])
+        others = tuple(cls._from_plain(other) for other in raw.get("others", ()))
+        return cls(**raw | {"features": features, "others": others})
 
 
 @dataclass(frozen=True)

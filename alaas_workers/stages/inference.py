@@ -14,8 +14,8 @@ from alaas.config import Config
 from alaas.errors import AlaasError, ModelError, SampleCode
 from alaas.jobs import Feature, ModelCard
 from alaas_workers.backends import open_backend
-from alaas_workers.cache import Cache, FeatureKeys, unpack
-from alaas_workers.ledger import FailedAt, Lease
+from alaas_workers.cache import Cache, FeatureKeys, split_packs, unpack
+from alaas_workers.ledger import FailedAt, JobSpec, Lease
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.pipeline import Made, NotNow
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alaas_workers.backends import Backend
 
 logger = logging.getLogger(__name__)
+Samples = list[tuple[str, str]]  # URI and version of each
 
 
 class Inference:
@@ -47,25 +48,56 @@ class Inference:
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
         spec = lease.spec
-        try:
-            backend = self._backend(spec.model)
-        except AlaasError as error:
-            raise NotNow(f"the model {spec.model} cannot be loaded here: {error.detail}") from error
-        if backend.card.fingerprint != spec.fingerprint:
-            # Its weights were changed since the job was planned; the dispatcher plans it anew from this card.
-            self._cards.publish(backend.card)
-            raise NotNow(f"the weights of {spec.model} are others than those the job was planned for")
-        ordinals, versions, arrays = unpack(data)
-        features = backend.infer(arrays, spec.features, progress)
-        good = _rows_are_finite(features, len(arrays))
+        members = [member for member in spec.members if member.features]
+        backends = [self._backend_for(member) for member in members]
+        packs = dict(zip(spec.transforms, split_packs(data, len(spec.transforms)), strict=True))
         uri_of = {sample.ordinal: sample.uri for sample in lease.samples}
-        for feature, rows in features.items():
-            key = FeatureKeys(spec, feature)
-            self._cache.put_features(
-                (key(uri_of[ordinals[i]], versions[i]), rows[i]) for i in np.flatnonzero(good).tolist()
-            )
+        goods = []
+        for member, backend in zip(members, backends, strict=True):
+            ordinals, versions, arrays = unpack(packs[member.transform])
+            samples = [(uri_of[ordinal], version) for ordinal, version in zip(ordinals, versions, strict=True)]
+            if spec.others and self._has_all(member, samples):  # from a job with this model in it
+                goods.append(np.ones(len(samples), dtype=bool))
+            else:
+                goods.append(self._infer(member, backend, samples, arrays, progress))
+        good: NDArray[np.bool_] = np.all(goods, axis=0)
         failed = [FailedAt(ordinals[i], SampleCode.BAD_OUTPUT, "") for i in np.flatnonzero(~good).tolist()]
         return Made(b"", int(good.sum()), failed)
+
+    def _infer(
+        self,
+        spec: JobSpec,
+        backend: Backend,
+        samples: Samples,
+        arrays: list[NDArray[np.uint8]],
+        progress: Callable[[], None],
+    ) -> NDArray[np.bool_]:
+        """Compute and keep one model's features of the samples. (N,) whether they are good."""
+        features = backend.infer(arrays, spec.features, progress)
+        good = _rows_are_finite(features, len(arrays))
+        for feature, rows in features.items():
+            key = FeatureKeys(spec, feature)
+            self._cache.put_features((key(*samples[i]), rows[i]) for i in np.flatnonzero(good).tolist())
+        return good
+
+    def _has_all(self, spec: JobSpec, samples: Samples) -> bool:
+        for feature in spec.features:
+            key = FeatureKeys(spec, feature)
+            if not self._cache.present([key(*sample) for sample in samples]).all():
+                return False
+        return True
+
+    def _backend_for(self, member: JobSpec) -> Backend:
+        """Raises NotNow where the model is not here as the job was planned for it."""
+        try:
+            backend = self._backend(member.model)
+        except AlaasError as error:
+            raise NotNow(f"the model {member.model} cannot be loaded here: {error.detail}") from error
+        if not member.is_planned_for(backend.card):
+            # Its weights were changed since the job was planned; the dispatcher plans it anew from this card.
+            self._cards.publish(backend.card)
+            raise NotNow(f"the weights of {member.model} are others than those the job was planned for")
+        return backend
 
     def _backend(self, model: str) -> Backend:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Preprocess: bytes to the smallest arrays that the model's input can be made of."""
+"""Preprocess: bytes to the smallest arrays that the models' inputs can be made of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from alaas.config import Config
 from alaas.errors import SampleError
-from alaas_workers.cache import pack, unpack
+from alaas_workers.cache import join_packs, pack, unpack
 from alaas_workers.ledger import FailedAt, Lease
 from alaas_workers.models import transform_for
 from alaas_workers.pipeline import Made
@@ -26,15 +26,21 @@ class Preprocess:
         return transform_for(model, self._config.models[model])
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
-        transform = self._transform(lease.spec.model)
+        # Of a committee, one model for each transform that differs.
+        models = {member.transform: member.model for member in lease.spec.members}
+        transforms = [self._transform(models[each]) for each in lease.spec.transforms]
         ordinals, versions, raw = unpack(data)
-        failed, kept, arrays = [], [], []
+        failed, kept, rows = [], [], []
         for place, (ordinal, sample_bytes) in enumerate(zip(ordinals, raw, strict=True)):
             progress()
             try:
-                arrays.append(transform.preprocess(sample_bytes.tobytes(), self._config.sources.max_pixels))
+                whole, max_pixels = sample_bytes.tobytes(), self._config.sources.max_pixels
+                rows.append([transform.preprocess(whole, max_pixels) for transform in transforms])
                 kept.append(place)
             except SampleError as error:
                 failed.append(FailedAt(ordinal, error.sample_code, error.detail))
-        packed = pack([ordinals[i] for i in kept], [versions[i] for i in kept], arrays) if kept else b""
+        if not kept:
+            return Made(b"", 0, failed)
+        names = [ordinals[i] for i in kept], [versions[i] for i in kept]
+        packed = join_packs([pack(*names, arrays) for arrays in zip(*rows, strict=True)])
         return Made(packed, len(kept), failed)
