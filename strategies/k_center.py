@@ -55,8 +55,18 @@ def k_center_greedy(rows: Rows, labelled: Rows, budget: int, ties: TieBreaker) -
     return Selection(np.array(chosen, dtype=np.int64), np.array(scores))
 
 
+def k_center_among(pool: Pool, among: Indices, known: Rows, budget: int) -> Selection:
+    """K-Center Greedy over the samples `among` (M,) of the pool, given `known` (L, d), by their place in the pool.
+
+    As `k_center_greedy`; it copies the embeddings of `among`.
+    """
+    ties = TieBreaker([pool.ids[index] for index in among.tolist()], pool.seed)
+    selection = k_center_greedy(pool.features["embeddings"][among], known, budget, ties)
+    return Selection(among[selection.indices], selection.scores)
+
+
 def _most_central(rows: Rows, ties: TieBreaker) -> int:
-    squares = squared_distances(rows, exact_mean(rows))
+    float64, by `squared_distances`. So the result is that of computing all, to the last bit, whatever made the products
     return ties.first(np.flatnonzero(squares == squares.min()))
 
 
