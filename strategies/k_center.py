@@ -66,7 +66,7 @@ def k_center_among(pool: Pool, among: Indices, known: Rows, budget: int) -> Sele
 
 
 def _most_central(rows: Rows, ties: TieBreaker) -> int:
-    float64, by `squared_distances`. So the result is that of computing all, to the last bit, whatever made the products
+    squares = squared_distances(rows, exact_mean(rows))
     return ties.first(np.flatnonzero(squares == squares.min()))
 
 
@@ -76,8 +76,8 @@ class _Cover:
     The t-th centre is the nearest so far to about one row in t. One product of the rows with it, in the precision of
     the input (float16: float32) and on a GPU where there is one, screens the rows: it runs at the speed of memory, and
     its rounding error has a bound. Only rows that it may have come nearer to, within that bound, are computed, in
-    float64, by `squared_distances`. So the result is that of computing all, to the last bit, whatever made the products,
-    its threads and the order of rows did.
+    float64, by `squared_distances`. So the result is that of computing all, to the last bit, whatever the product, its
+    threads and the order of rows did.
     """
 
     def __init__(self, rows: Rows, labelled: Rows) -> None:
