@@ -6,8 +6,8 @@ Every function takes (N, C) float64, rows sum to 1 (C = 1 is read as [1 - p, p])
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,16 @@ def _classes(probabilities: Probabilities) -> Probabilities:
 def _two_largest(probabilities: Probabilities) -> tuple[Scores, Scores]:
     partitioned = np.partition(_classes(probabilities), -2, axis=1)
     return partitioned[:, -1], partitioned[:, -2]
+
+
+Measure = Literal["least_confidence", "margin_confidence", "ratio_confidence", "entropy"]
+MEASURES: dict[Measure, Callable[[Probabilities], Scores]] = {
+    "least_confidence": least_confidence,
+    "margin_confidence": margin_confidence,
+    "ratio_confidence": ratio_confidence,
+    "entropy": entropy,
+}
+"""By name, for strategies that take a measure as a parameter."""
 
 
 class _Uncertainty(ScoringStrategy):
