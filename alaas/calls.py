@@ -97,17 +97,22 @@ class Calls:
         uris: Iterable[str] | None = None,
         budget: int | None = None,
         strategy: str | Mapping[str, Any] | None = None,
+        policy: Mapping[str, Any] | None = None,
         model: str | None = None,
         seed: int = 0,
         deadline_s: float | None = None,
     ) -> Job:
-        """Queue a query, or a scan that only computes features. Give `dataset` or `uris`."""
+        """Queue a query, or a scan that only computes features. Give `dataset` or `uris`.
+
+        `policy`: rules for the batch (alaas.jobs.Policy); None: the server's, {}: none.
+        """
         request = checked(
             JobRequest,
             kind=kind,
             uris=None if uris is None else list(uris),
             budget=budget,
             strategy=dict(strategy) if isinstance(strategy, Mapping) else strategy,
+            policy=None if policy is None else dict(policy),
             model=model,
             seed=seed,
             deadline_s=deadline_s,

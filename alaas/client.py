@@ -92,6 +92,7 @@ class Client(Calls):
         model: str | None = None,
         seed: int = 0,
         *,
+        policy: Mapping[str, Any] | None = None,
         dataset: Dataset | str | None = None,
         deadline_s: float | None = None,
         timeout_s: float | None = None,
@@ -99,13 +100,20 @@ class Client(Calls):
     ) -> Selected:
         """The `budget` samples worth labelling first, of the last pushed pool or of `dataset`.
 
-        `strategy`: a name, or a mapping of `type` and its parameters. None: the server's defaults.
+        `strategy`: a name, or a mapping of `type` and its parameters. `policy`: rules for the batch, by name:
+        min_distance, max_per_class, max_per_source, random_share, exclude. None: the server's defaults.
         """
         budget, pool = checked_budget(budget), dataset or self._pushed
         if pool is None:
             raise InvalidRequest("push_data first, or name a dataset", field="dataset")
         job = self.submit_job(
-            dataset=pool, budget=budget, strategy=strategy, model=model, seed=seed, deadline_s=deadline_s
+            dataset=pool,
+            budget=budget,
+            strategy=strategy,
+            policy=self._as_sent(policy, progress),
+            model=model,
+            seed=seed,
+            deadline_s=deadline_s,
         )
         return self._selected(self.wait(job, timeout_s, progress=progress))
 
@@ -117,6 +125,7 @@ class Client(Calls):
         model: str | None = None,
         seed: int = 0,
         *,
+        policy: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         progress: bool | None = None,
         in_place: bool = True,
@@ -126,7 +135,8 @@ class Client(Calls):
         if not uris:
             raise InvalidRequest("there is nothing to choose from", field="url_list")
         sent = list(self._sent(uris, in_place, progress))
-        job = self.submit_job(uris=sent, budget=budget, strategy=strategy, model=model, seed=seed)
+        policy = self._as_sent(policy, progress, in_place)
+        job = self.submit_job(uris=sent, budget=budget, strategy=strategy, policy=policy, model=model, seed=seed)
         return self._selected(self.wait(job, timeout_s, progress=progress))
 
     def query_by_images(self, paths: Iterable[UriLike], budget: int, **options: Any) -> Selected:
@@ -184,6 +194,18 @@ class Client(Calls):
             if sent != given:
                 self._given.setdefault(sent, given)
             yield sent
+
+    def _as_sent(
+        self, policy: Mapping[str, Any] | None, progress: bool | None, in_place: bool = True
+    ) -> Mapping[str, Any] | None:
+        """`policy` with what it excludes as the server knows it."""
+        if not policy or not policy.get("exclude"):
+            return policy
+        known = {given: sent for sent, given in self._given.items()}
+        keys = list(checked_uris(policy["exclude"], "policy.exclude"))
+        new = [key for key in dict.fromkeys(keys) if key not in known and not _SAMPLE_ID.fullmatch(key)]
+        known |= zip(new, self._sent(new, in_place, progress), strict=True)
+        return {**policy, "exclude": [known.get(key, key) for key in keys]}
 
     def _known_keys(self, labels: Mapping[str, str]) -> Iterator[str]:
         """The keys as the server knows them: ids stay, paths become what they were pushed as."""

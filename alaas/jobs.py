@@ -129,6 +129,30 @@ class StrategyRequest(Strict):
     type: Name
 
 
+class Policy(Strict):
+    """Rules for the batch as a whole, with any strategy; without values, none. docs/strategies.md says what they do."""
+
+    min_distance: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e30,
+        allow_inf_nan=False,
+        description="least distance of embeddings from a chosen sample to any other chosen or labelled",
+    )
+    max_per_class: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="most chosen samples of one predicted class"
+    )
+    max_per_source: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="most chosen samples of one source: scheme, host and folder"
+    )
+    random_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of the budget drawn uniformly at random, for unbiased evaluation"
+    )
+    exclude: Annotated[list[Uri], Field(max_length=10_000, fail_fast=True)] = Field(
+        default_factory=list, description="sample ids or URIs that are never chosen"
+    )
+
+
 class JobRequest(Strict):
     """POST /v1/jobs. Either `dataset_id` or `uris`. `kind: scan` computes features and selects nothing."""
 
@@ -137,6 +161,7 @@ class JobRequest(Strict):
     uris: Uris | None = Field(default=None, min_length=1)
     model: Name | None = Field(default=None, description="a model of the server's configuration; default: its first")
     strategy: Name | StrategyRequest | None = Field(default=None, description="default: the configuration's")
+    policy: Policy | None = Field(default=None, description="default: the configuration's; {} for none")
     budget: Annotated[StrictInt, Field(ge=1, lt=2**63)] | None = Field(
         default=None, description="how many samples to choose"
     )
@@ -187,13 +212,30 @@ class Job(Strict):
     error: Problem | None = None
 
 
+class Neighbour(Strict):
+    """What a chosen sample is nearest to, by the Euclidean distance of embeddings."""
+
+    id: str
+    uri: str
+    kind: Literal["labelled", "chosen"] = Field(description="chosen: one of a smaller rank")
+    distance: float
+
+
 class Chosen(Strict):
-    """One sample of a report; `score` is higher for what should be labelled first."""
+    """One sample of a report; `score` is higher for what should be labelled first. Absent: not known, or an old report.
+
+    `drawn`: random for what a policy's random share drew, an unbiased sample whose score is the number it drew; filled
+    for what came in the order of a hash, because the strategy was asked too often.
+    """
 
     rank: int
     id: str
     uri: str
     score: float
+    drawn: Literal["strategy", "random", "filled"] = "strategy"
+    parts: dict[str, float] | None = Field(default=None, description="what the score is made of")
+    nearest: Neighbour | None = None
+    stands_for: int | None = Field(default=None, description="samples of the pool whose nearest chosen one this is")
 
 
 class FailedSample(Strict):
@@ -204,12 +246,13 @@ class FailedSample(Strict):
 
 
 class Report(Strict):
-    """What a job gives back. A pure function of pool, model, strategy, budget and seed: no times, no job id."""
+    """What a job gives back. A pure function of pool, model, strategy, policy, budget and seed: no times, no job id."""
 
     kind: str
     model: str
     fingerprint: str
     strategy: dict[str, Any] | None
+    policy: dict[str, Any] | None = None
     budget: int | None
     seed: int
     pool: int = Field(description="unlabelled samples that the job covered")
@@ -250,5 +293,6 @@ class ModelCard(Strict):
 class StrategyCard(Strict):
     name: str
     summary: str
-    needs: list[str]
+    needs: list[str] = Field(description="features that a model must give, or of labelled samples")
+    uses: list[str] = Field(default_factory=list, description="features taken into account where there are any")
     parameters: dict[str, Any] = Field(description="JSON Schema of the strategy's parameters")

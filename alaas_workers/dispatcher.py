@@ -275,7 +275,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     dispatcher = None
     config = load_config()
-    load_zoo()
+    load_zoo(config)
     while dispatcher is None and not stop.is_set():
         try:
             dispatcher = Dispatcher.open(config)

@@ -7,9 +7,9 @@ from alaas.errors import AlaasError
 from alaas.jobs import Feature, ModelCard, Problem
 from alaas_workers.cache import feature_cost_bytes
 from alaas_workers.catalog import JobRecord
+from alaas_workers.choosing import needed
 from alaas_workers.ledger import JobSpec
 from alaas_workers.model_cards import row_bytes
-from strategies import get_strategy
 
 _CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
 
@@ -43,8 +43,7 @@ def features_needed(record: JobRecord, config: Config) -> tuple[Feature, ...]:
     """What inference must compute for a job, in a fixed order."""
     if record.kind == "scan" or record.strategy is None:
         return tuple(feature for feature in Feature if feature in config.pipeline.scan_features)
-    parameters = dict(record.strategy)
-    needs = get_strategy(parameters.pop("type"), parameters).needs
+    needs = needed(record)
     return tuple(feature for feature in Feature if feature.value in needs)
 
 

@@ -48,11 +48,6 @@ POOLS = {
     Stage.INFERENCE: "threads",
     Stage.SELECTION: "prefork",
 }
-# Loaded before the pool forks, so that its children start at once and share the pages. Nothing of torch runs there.
-PRELOADED = {
-    Stage.PREPROCESS: "alaas_workers.transforms.jpeg_operator:register",
-    Stage.SELECTION: "alaas_workers.stages.selection:load_zoo",
-}
 _SIGN_OF_LIFE_S = 3.0
 _CHUNKS_PER_CHILD = 1000  # then a decoding child is replaced, so that a leak in a codec stays small
 
@@ -142,9 +137,7 @@ class StageWorker:
         worker_shutting_down.connect(self._on_stop, weak=False)
         if POOLS[self.stage] == "prefork":
             worker_process_init.connect(self._on_child, weak=False)
-        if self.stage in PRELOADED:
-            module, _, load = PRELOADED[self.stage].partition(":")
-            getattr(import_module(module), load)()
+        self._preload()
         # Celery warns of root because of pickled messages; ours are JSON only.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         arguments = [
@@ -156,6 +149,13 @@ class StageWorker:
             memory_kib = self.config.workers.max_child_memory_bytes // 1024
             arguments += ["--max-tasks-per-child", str(_CHUNKS_PER_CHILD), "--max-memory-per-child", str(memory_kib)]
         self.app.worker_main(arguments)
+
+    def _preload(self) -> None:
+        """Before the pool forks, so that its children start at once and share the pages. Nothing of torch runs here."""
+        if self.stage is Stage.PREPROCESS:
+            import_module("alaas_workers.transforms.jpeg_operator").register()
+        elif self.stage is Stage.SELECTION:
+            import_module("alaas_workers.stages.selection").load_zoo(self.config)
 
     def _on_ready(self, **_: object) -> None:
         logger.info("%s worker ready: %s", self.stage, self.node)

@@ -13,6 +13,7 @@ from alaas.errors import ConfigError, Unavailable
 from alaas_workers.catalog import Catalog
 from alaas_workers.ledger import Ledger
 from alaas_workers.model_cards import ModelCards
+from alaas_workers.own_strategies import register_own
 from api.app import create_app
 from api.late_catalog import LateCatalog
 from api.serving import STOPPING, Server
@@ -28,6 +29,7 @@ def build_app(config: Config) -> Flask:
 
 def check(config: Config) -> None:
     """Before the fork: migrate once, and end on a configuration that can never work. Raises ConfigError."""
+    register_own(config)
     Ledger.open(config)
     try:
         Catalog.open(config.catalog_url).close()

@@ -87,8 +87,13 @@ def list_strategies(call: Call) -> Response:
 
 def strategy_card(name: str) -> StrategyCard:
     strategy = strategy_type(name)
-    schema = strategy.model_json_schema()
-    return StrategyCard(name=name, summary=strategy.summary, needs=sorted(strategy.needs), parameters=schema)
+    return StrategyCard(
+        name=name,
+        summary=strategy.summary,
+        needs=sorted(strategy.needs),
+        uses=sorted(strategy.uses),
+        parameters=strategy.model_json_schema(),
+    )
 
 
 @ROUTES.add("GET", "/v1/config", {200: PublicConfig})

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from difflib import get_close_matches
 from typing import Any
 
 from alaas.config import Config
 from alaas.errors import InvalidRequest, ModelError, SampleCode, TooLarge, Unavailable
-from alaas.jobs import JobRequest, ModelCard, StrategyRequest
-from alaas_workers.catalog import JobRecord
+from alaas.jobs import Feature, JobRequest, ModelCard, Policy, StrategyRequest
+from alaas_workers.catalog import JobRecord, sample_id
 from alaas_workers.sources import check_uri
 from api.parts import Parts
 from strategies import Strategy, StrategyError, get_strategy
 
 logger = logging.getLogger(__name__)
 LEAST_FREE_FRACTION = 0.1
+_SAMPLE_ID = re.compile("[0-9a-f]{32}")
 _URI_FAULTS = {
     SampleCode.BAD_URI: "is no absolute URI or path that can be read here, or holds credentials",
     SampleCode.UNKNOWN_SCHEME: "has a scheme that this server does not read",
@@ -28,8 +30,10 @@ def submit(
     """Accept the job: checked, in the catalog, and the dispatcher woken. `field` names the URI at an index."""
     model = _model(asked, own.config)
     strategy = None if asked.kind == "scan" else chosen_strategy(asked.strategy, own.config)
+    policy = None if asked.kind == "scan" else _policy(asked, own.config)
     _check_shape(asked)
     _check_needs(strategy, own.cards.get(model))
+    _check_policy(policy, own.cards.get(model))
     _check_uris(asked, own.config, field)
     if own.ledger.free_fraction() < LEAST_FREE_FRACTION:
         raise Unavailable("the ledger's memory is nearly full; jobs that end make room", retry_after_s=10)
@@ -38,6 +42,7 @@ def submit(
         asked,
         model=model,
         strategy=as_dict(strategy) if strategy else None,
+        policy=policy,
         max_active=own.config.api.max_active_jobs,
         idempotency_key=key,
         request_digest=digest if key else None,
@@ -63,6 +68,8 @@ def _check_shape(asked: JobRequest) -> None:
         raise InvalidRequest("a scan chooses nothing", field="budget")
     if asked.kind == "scan" and asked.strategy is not None:
         raise InvalidRequest("a scan chooses nothing", field="strategy")
+    if asked.kind == "scan" and asked.policy is not None:
+        raise InvalidRequest("a scan chooses nothing", field="policy")
 
 
 def _model(asked: JobRequest, config: Config) -> str:
@@ -100,6 +107,22 @@ def _check_needs(strategy: Strategy | None, card: ModelCard) -> None:
     if missing:
         detail = f"{type(strategy).__name__} needs {' and '.join(missing)}, which the model {card.name!r} does not give"
         raise ModelError(detail, field="strategy")
+
+
+def _policy(asked: JobRequest, config: Config) -> dict[str, Any] | None:
+    """With every rule, and ids instead of URIs; None where there are no rules."""
+    policy = config.policy if asked.policy is None else asked.policy
+    if policy == Policy():
+        return None
+    excluded = {one if _SAMPLE_ID.fullmatch(one) else sample_id(one) for one in policy.exclude}
+    return policy.model_dump(mode="json") | {"exclude": sorted(excluded)}
+
+
+def _check_policy(policy: dict[str, Any] | None, card: ModelCard) -> None:
+    for rule, need in (("min_distance", Feature.EMBEDDINGS), ("max_per_class", Feature.PROBABILITIES)):
+        if policy and policy[rule] is not None and card.outputs is not None and need not in card.outputs:
+            detail = f"{rule} needs {need}, which the model {card.name!r} does not give"
+            raise ModelError(detail, field=f"policy.{rule}")
 
 
 def _check_uris(asked: JobRequest, config: Config, field: str) -> None:

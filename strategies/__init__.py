@@ -5,7 +5,7 @@ from strategies.batch import Batch, select_batch
 from strategies.errors import StrategyError
 from strategies.explanation import Explanation, Neighbour, explain
 from strategies.policy import BatchPolicy, get_policy
-from strategies.registry import get_strategy, register, register_path, strategy_names, strategy_type
+from strategies.registry import get_strategy, register, register_path, register_paths, strategy_names, strategy_type
 
 __all__ = [
     "Batch",
@@ -22,6 +22,7 @@ __all__ = [
     "get_strategy",
     "register",
     "register_path",
+    "register_paths",
     "select_batch",
     "strategy_names",
     "strategy_type",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ from strategies.policy import BatchPolicy
 from strategies.ranking import Indices, hash_keys, top_indices
 from strategies.rules import Rules
 
-STRATEGY, RANDOM, FILLED = "strategy", "random", "filled"
+Drawn = Literal["strategy", "random", "filled"]
+STRATEGY: Final = "strategy"
+RANDOM: Final = "random"
+FILLED: Final = "filled"
 MAX_ROUNDS = 32  # of a strategy that is no score for each sample
 _MOST_ASKED = 4  # times what is wanted, in one of its rounds
 
@@ -30,7 +34,7 @@ class Batch(Selection):
     "strategy". `warnings`: sentences, where fewer came back than asked for or some were filled.
     """
 
-    drawn: tuple[str, ...] = ()
+    drawn: tuple[Drawn, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -57,9 +61,10 @@ def select_batch(
     random = _drawn(pool, rules, round((policy or BatchPolicy()).random_share * allowed))
     chosen = _chosen(strategy, pool, rules, allowed - len(random))
     filled = _filled(pool, rules, allowed - len(random) - len(chosen))
-    kinds = (STRATEGY,) * len(chosen) + (FILLED,) * len(filled) + (RANDOM,) * len(random)
+    counts: dict[Drawn, int] = {STRATEGY: len(chosen), FILLED: len(filled), RANDOM: len(random)}
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
     joined = _concatenated([chosen, filled, random])
-    return Batch(joined.indices, joined.scores, joined.parts, kinds, _warnings(wanted, kinds, rules))
+    return Batch(joined.indices, joined.scores, joined.parts, tuple(kinds), _warnings(wanted, kinds, rules))
 
 
 def _drawn(pool: Pool, rules: Rules, count: int) -> Selection:
@@ -158,7 +163,7 @@ def _concatenated(parts: Sequence[Selection]) -> Selection:
     return Selection(indices, np.concatenate([part.scores for part in parts]), {name: column(name) for name in names})
 
 
-def _warnings(wanted: int, kinds: Sequence[str], rules: Rules) -> tuple[str, ...]:
+def _warnings(wanted: int, kinds: Sequence[Drawn], rules: Rules) -> tuple[str, ...]:
     said = []
     if len(kinds) < wanted:
         reasons = ", ".join(f"{rule} closed {count}" for rule, count in sorted(rules.refused.items()) if count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from strategies.ranking import Indices
 MAX_WORK = 3 * 10**11  # (N + L) b d: about half a minute on two cores, seconds on sixteen
 
 
-class Neighbour(NamedTuple):
+@dataclass(frozen=True)
+class Neighbour:
     """`index`: a row of `labelled_embeddings`, or of the pool for a chosen sample. `distance`: Euclidean."""
 
     kind: Literal["labelled", "chosen"]

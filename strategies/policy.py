@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from strategies.errors import StrategyError
 
-_LARGEST_COUNT = 2**63
+_LARGEST_COUNT = 1_000_000_000
 
 
 class BatchPolicy(BaseModel):
@@ -30,10 +30,10 @@ class BatchPolicy(BaseModel):
         description="least Euclidean distance of embeddings from a chosen sample to any other chosen or labelled",
     )
     max_per_class: int | None = Field(
-        default=None, ge=1, lt=_LARGEST_COUNT, description="most chosen samples of one predicted class"
+        default=None, ge=1, le=_LARGEST_COUNT, description="most chosen samples of one predicted class"
     )
     max_per_source: int | None = Field(
-        default=None, ge=1, lt=_LARGEST_COUNT, description="most chosen samples of one source"
+        default=None, ge=1, le=_LARGEST_COUNT, description="most chosen samples of one source"
     )
     random_share: float = Field(
         default=0.0, ge=0, le=1, description="share of the budget drawn uniformly at random, for unbiased evaluation"

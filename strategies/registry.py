@@ -95,6 +95,16 @@ def register_path(path: str) -> type[Strategy]:
     return register(load_strategy(path))
 
 
+def register_paths(paths: Iterable[str]) -> None:
+    """`register_path` for each, as at the start of a process. The error's `field` is the number of the path."""
+    for number, path in enumerate(paths):
+        try:
+            register_path(path)
+        except StrategyError as error:
+            reason = f" ({error.__cause__})" if error.__cause__ else ""
+            raise StrategyError(f"{path}: {error.detail}{reason}", field=str(number)) from None
+
+
 def load_strategy(path: str) -> type[Strategy]:
     """The class at `package.module:Class`. Raises StrategyError saying what is wrong with it."""
     module, _, attribute = path.rpartition(":" if ":" in path else ".")

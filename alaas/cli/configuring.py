@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import secrets
+from types import ModuleType
 
 import click
 import yaml
@@ -43,17 +44,29 @@ def show(file: str | None, as_json: bool) -> None:
 
 
 def check_strategy(effective: Config) -> None:
-    """Raises ConfigError for a strategy that is not in the zoo. A client without the zoo cannot know."""
+    """Raises ConfigError for a strategy that is not in the zoo, or not at its path of `strategies.paths`.
+
+    A client without the zoo cannot know.
+    """
     if any(importlib.util.find_spec(name) is None for name in ("strategies", "numpy", "scipy")):
         click.echo("the strategy's name is not checked: the server's packages are not installed here", err=True)
         return
     zoo = importlib.import_module("strategies")
+    _register(zoo, effective)
     given = dict(effective.strategy)
     try:
         zoo.get_strategy(given.pop("type", ""), given)
     except zoo.StrategyError as error:
         field = f"strategy.{getattr(error, 'field', None) or 'type'}"
         raise ConfigError(getattr(error, "detail", str(error)), field=field) from None
+
+
+def _register(zoo: ModuleType, effective: Config) -> None:
+    """Import the operator's own strategies, as the fleet's processes will. Raises ConfigError naming the path."""
+    try:
+        zoo.register_paths(effective.strategies.paths)
+    except zoo.StrategyError as error:
+        raise ConfigError(error.detail, field=f"strategies.paths.{error.field}") from None
 
 
 @click.command()

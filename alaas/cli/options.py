@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from alaas.calls import DEFAULT_SERVER
 from alaas.client import Client
+from alaas.jobs import Chosen
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,3 +54,20 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in [[name.upper() for name in head], *cells]:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         click.echo("  ".join([*padded, row[-1]]))
+
+
+def print_chosen(chosen: Sequence[Chosen], uris: Sequence[str]) -> None:
+    """By rank, with what is known beside the score: how it was drawn, its nearest neighbour, how many it stands for."""
+    columns: dict[str, list[Any]] = {
+        "rank": [one.rank for one in chosen],
+        "score": [f"{one.score:.6g}" for one in chosen],
+    }
+    if any(one.drawn != "strategy" for one in chosen):
+        columns["drawn"] = [one.drawn for one in chosen]
+    if any(one.stands_for is not None for one in chosen):
+        columns["nearest"] = [
+            f"{one.nearest.distance:.6g} {one.nearest.kind}" if one.nearest else "-" for one in chosen
+        ]
+        columns["stands for"] = [one.stands_for for one in chosen]
+    columns["uri"] = list(uris)
+    print_table(list(columns), zip(*columns.values(), strict=True))

@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 import click
 
-from alaas.cli.options import as_json, client_of, print_json, print_table, server_options
+from alaas.cli.options import as_json, client_of, print_chosen, print_json, server_options
 from alaas.client import Client, Selected
 from alaas.errors import InvalidRequest
-from alaas.jobs import Job, JobState
+from alaas.jobs import Job, JobState, Policy
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}  # what the preprocess stage decodes
 _FROM = click.option(
@@ -61,6 +61,13 @@ def push(
 @click.option("--dataset", help="A pushed pool, by name or id, instead of URIS.")
 @click.option("--strategy", help="Default: the server's.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy.")
+@click.option("--min-distance", type=float, help="Choose nothing nearer to what is chosen or labelled (embeddings).")
+@click.option("--max-per-class", type=int, help="Most samples of one predicted class.")
+@click.option("--max-per-source", type=int, help="Most samples of one source: scheme, host and folder.")
+@click.option("--random-share", type=float, help="Share of the budget drawn at random, for unbiased evaluation.")
+@click.option(
+    "--exclude", type=click.File("r", encoding="utf-8"), help="A file with ids, URIs or paths never to choose."
+)
 @click.option("--model", help="Default: the server's first.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--timeout", "timeout_s", type=float, help="Seconds to wait; the job goes on after it.")
@@ -85,6 +92,7 @@ def query(
         raise click.UsageError("give either URIS (or --from) or --dataset")
     with client_of(url, token) as client:
         options["strategy"] = named_strategy(client, strategy, params)
+        options["policy"] = policy_of(options)
         if dataset:
             selected = client.query(budget, dataset=dataset, **options)
         else:
@@ -98,6 +106,14 @@ def named_strategy(client: Client, strategy: str | None, params: Iterable[str]) 
     if not values:
         return strategy
     return {"type": strategy or client.config()["default_strategy"]["type"], **values}
+
+
+def policy_of(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Takes the rules out of `options`; None where none is given, which means the server's."""
+    given = {name: options.pop(name) for name in Policy.model_fields}
+    if given["exclude"] is not None:
+        given["exclude"] = [line.strip() for line in given["exclude"] if line.strip()]
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -136,9 +152,7 @@ def _show(selected: Selected, *, plain: bool, as_json: bool) -> None:
         for uri in selected:
             click.echo(uri)
     else:
-        ranks = range(1, len(selected) + 1)
-        rows = zip(ranks, (f"{score:.6g}" for score in selected.scores), selected, strict=True)
-        print_table(["rank", "score", "uri"], rows)
+        print_chosen(selected.report.selected, selected)
     show_failed(selected.job, Counter(failed.code for failed in selected.failed))
     for warning in selected.report.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from alaas.cli.options import as_json, client_of, print_json, print_table, server_options
+from alaas.cli.options import as_json, client_of, print_chosen, print_json, print_table, server_options
 from alaas.jobs import Job, JobState, Stage
 
 
@@ -94,7 +94,7 @@ def print_report(job_id: str, failed: bool, as_json: bool, url: str, token: str 
     elif failed:
         print_table(["code", "detail", "uri"], [(bad.code, bad.detail, bad.uri) for bad in report.failed])
     else:
-        print_table(["rank", "score", "uri"], [(c.rank, f"{c.score:.6g}", c.uri) for c in report.selected])
+        print_chosen(report.selected, [one.uri for one in report.selected])
         if report.failed:
             click.echo(f"{len(report.failed)} of {report.pool} samples were left out (--failed lists them)", err=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from alaas.jobs import Feature, Name, Strict
+from alaas.jobs import Feature, Name, Policy, Strict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -206,6 +206,17 @@ class FlowerConfig(Strict):
     password: SecretStr | None = Field(default=None, description="null: one is made at start and printed")
 
 
+DottedPath = Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*[:.]\w+$")]
+
+
+class StrategiesConfig(Strict):
+    """Strategies of the operator's own. They run code of these modules, so that no request can name a path."""
+
+    paths: list[DottedPath] = Field(
+        default_factory=list, description="'package.module:Class' of each; importable in every process of the fleet"
+    )
+
+
 class TritonConfig(Strict):
     """`al_server` of the paper's YAML: a serving engine. Until that backend is there, torch serves instead."""
 
@@ -229,11 +240,13 @@ class Config(Strict):
     strategy: dict[str, Any] = Field(
         default_factory=lambda: {"type": "LeastConfidence"}, description="what a query uses that names none"
     )
+    policy: Policy = Field(default=Policy(), description="rules for the batch of a query that gives none")
     models: dict[Name, ModelConfig] = Field(
         default_factory=lambda: {"resnet18": ModelConfig(weights="IMAGENET1K_V1")},
         min_length=1,
         description="the first is what a query uses that names none",
     )
+    strategies: StrategiesConfig = StrategiesConfig()
     api: ApiConfig = ApiConfig()
     broker: BrokerConfig = BrokerConfig()
     cache: CacheConfig = CacheConfig()

@@ -116,6 +116,7 @@ class Catalog:
         model: str,
         strategy: dict[str, Any] | None,
         max_active: int,
+        policy: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
         request_digest: str | None = None,
     ) -> tuple[JobRecord, bool]:
@@ -124,7 +125,9 @@ class Catalog:
         The same owner and key give the job of the first call, or Conflict when the digest differs. InvalidRequest:
         an empty pool, a budget above it. NotFound: the dataset. TooManyRequests: `max_active` jobs are unfinished.
         """
-        job = submission.Submission(owner, request, model, strategy, max_active, idempotency_key, request_digest)
+        job = submission.Submission(
+            owner, request, model, strategy, max_active, idempotency_key, request_digest, policy
+        )
         return submission.submit(self._database, job)
 
     def get_job(self, job_id: str, owner: str | None = None) -> JobRecord:

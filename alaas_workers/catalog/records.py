@@ -45,6 +45,7 @@ class JobRecord:
     duplicates: int
     idempotency_key: str | None
     request_digest: str | None
+    policy: dict[str, Any] | None = None
 
     def to_job(self) -> Job:
         """The wire type."""
@@ -73,6 +74,7 @@ def to_record(row: Row[Any]) -> JobRecord:
         | {
             "state": JobState(row.state),
             "strategy": None if row.strategy is None else json.loads(row.strategy),
+            "policy": None if row.policy is None else json.loads(row.policy),
             "progress": Progress.model_validate_json(row.progress),
             "error": None if row.error is None else Problem.model_validate_json(row.error),
         }

@@ -37,6 +37,7 @@ class Submission:
     max_active: int
     key: str | None
     digest: str | None
+    policy: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """What can be judged without the database."""
@@ -107,6 +108,7 @@ def _row(job: Submission, dataset: Row[Any]) -> dict[str, Any]:
         "dataset": dataset.number,
         "model": job.model,
         "strategy": None if job.strategy is None else as_json(job.strategy, "strategy"),
+        "policy": None if job.policy is None else as_json(job.policy, "policy"),
         "budget": job.request.budget,
         "seed": job.request.seed,
         "deadline_s": job.request.deadline_s,

@@ -113,6 +113,7 @@ jobs = Table(
     Column("duplicates", Integer, nullable=False),
     Column("idempotency_key", Text),
     Column("request_digest", Text),
+    Column("policy", Text),  # JSON object
     UniqueConstraint("owner", "idempotency_key"),
     Index(None, "owner", "number"),
 )

@@ -13,21 +13,24 @@ import numpy as np
 
 from alaas.config import Config
 from alaas.errors import SampleCode
-from alaas.jobs import Chosen, FailedSample, Feature, JobState, Problem, Report
+from alaas.jobs import FailedSample, Feature, JobState, Problem, Report
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord, PoolSample
+from alaas_workers.choosing import Choice, choice_of, looked_at
 from alaas_workers.gathering import Gathered, gather, pool_pages
 from alaas_workers.heart import LeaseLost
 from alaas_workers.ledger import FailedAt, Lease, Ledger
 from alaas_workers.model_cards import ModelCards
+from alaas_workers.own_strategies import register_own
 from alaas_workers.pipeline import Made, NotNow
-from strategies import Pool, StrategyError, get_strategy, strategy_names
+from strategies import Pool, StrategyError, strategy_names
 
 logger = logging.getLogger(__name__)
 
 
-def load_zoo() -> None:
-    """Import every strategy, and SciPy with it: before a pool forks, and not in the first job."""
+def load_zoo(config: Config) -> None:
+    """Import every strategy, and SciPy with it: before a pool forks, and not in the first job. Raises ConfigError."""
+    register_own(config)
     strategy_names()
 
 
@@ -97,7 +100,7 @@ class Selection:
             self._catalog.finish(record.id, JobState.FAILED, error=_nothing_to_select(failed))
             return
         try:
-            chosen = [] if record.kind == "scan" else choose(record, gathered, labelled)
+            choice = Choice([], []) if record.kind == "scan" else choose(record, gathered, labelled)
         except StrategyError as error:
             problem = _strategy_refused(error)
             self._catalog.finish(record.id, JobState.FAILED, error=problem)
@@ -107,40 +110,31 @@ class Selection:
             model=record.model,
             fingerprint=lease.spec.fingerprint,
             strategy=record.strategy,
+            policy=record.policy,
             budget=record.budget,
             seed=record.seed,
             pool=len(gathered.samples),
             duplicates=record.duplicates,
-            selected=chosen,
+            selected=choice.chosen,
             failed=failed,
-            warnings=_warnings(record, chosen, failed),
+            warnings=_warnings(record, choice, len(gathered.samples), failed),
         )
         self._catalog.finish(record.id, JobState.SUCCEEDED, report=report)
 
 
-def choose(record: JobRecord, gathered: Gathered, labelled: Gathered) -> list[Chosen]:
+def choose(record: JobRecord, gathered: Gathered, labelled: Gathered) -> Choice:
     """Run the job's strategy over the samples that have their features. Raises StrategyError."""
-    parameters = dict(record.strategy or {})
-    strategy = get_strategy(parameters.pop("type"), parameters)
     samples, features = gathered.complete()
     arrays: dict[str, Any] = {feature.value: rows for feature, rows in features.items()}
     if labelled.samples:
         arrays["labelled_embeddings"] = labelled.complete()[1][Feature.EMBEDDINGS]
     pool = Pool(ids=[sample.id for sample in samples], features=arrays, seed=record.seed)
-    selection = strategy.select(pool, record.budget or 0, np.random.default_rng(record.seed))
-    return [
-        Chosen(rank=rank, id=samples[index].id, uri=samples[index].uri, score=float(score))
-        for rank, (index, score) in enumerate(zip(selection.indices, selection.scores, strict=True), start=1)
-    ]
+    return choice_of(record, pool, samples, labelled.complete()[0])
 
 
 def needs_labelled(record: JobRecord) -> bool:
-    """Whether the job's strategy looks at what is labelled already."""
-    if record.strategy is None:
-        return False
-    parameters = dict(record.strategy)
-    strategy = get_strategy(parameters.pop("type"), parameters)
-    return "labelled_embeddings" in strategy.needs | strategy.uses
+    """Whether the job's strategy or policy looks at what is labelled already."""
+    return record.strategy is not None and "labelled_embeddings" in looked_at(record)
 
 
 def _failed_samples(gathered: Gathered, failures: dict[int, FailedAt]) -> list[FailedSample]:
@@ -170,7 +164,7 @@ def _strategy_refused(error: StrategyError) -> Problem:
     return Problem(title=title, status=422, code="strategy_error", detail=str(error), field="strategy")
 
 
-def _warnings(record: JobRecord, chosen: list[Chosen], failed: list[FailedSample]) -> list[str]:
-    if record.budget is not None and len(chosen) < record.budget:
-        return [f"{len(chosen)} samples chosen instead of {record.budget}: {len(failed)} of the pool failed"]
-    return []
+def _warnings(record: JobRecord, choice: Choice, pool: int, failed: list[FailedSample]) -> list[str]:
+    budget, usable = record.budget or 0, pool - len(failed)
+    few = [f"{len(choice.chosen)} samples chosen instead of {budget}: {len(failed)} of the pool failed"]
+    return [*(few if usable < budget else []), *choice.warnings]
