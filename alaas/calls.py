@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -98,13 +98,14 @@ class Calls:
         budget: int | None = None,
         strategy: str | Mapping[str, Any] | None = None,
         policy: Mapping[str, Any] | None = None,
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         seed: int = 0,
         deadline_s: float | None = None,
     ) -> Job:
         """Queue a query, or a scan that only computes features. Give `dataset` or `uris`.
 
-        `policy`: rules for the batch (alaas.jobs.Policy); None: the server's, {}: none.
+        `policy`: rules for the batch (alaas.jobs.Policy); None: the server's, {}: none. `model`: several are a
+        committee.
         """
         request = checked(
             JobRequest,
@@ -113,7 +114,7 @@ class Calls:
             budget=budget,
             strategy=dict(strategy) if isinstance(strategy, Mapping) else strategy,
             policy=None if policy is None else dict(policy),
-            model=model,
+            model=list(model) if isinstance(model, tuple) else model,
             seed=seed,
             deadline_s=deadline_s,
         )

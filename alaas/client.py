@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -68,7 +68,7 @@ class Client(Calls):
         asynchronous: bool = False,
         *,
         dataset: str | None = None,
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         timeout_s: float | None = None,
         progress: bool | None = None,
     ) -> Job:
@@ -89,7 +89,7 @@ class Client(Calls):
         self,
         budget: int = 10,
         strategy: str | Mapping[str, Any] | None = None,
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         seed: int = 0,
         *,
         policy: Mapping[str, Any] | None = None,
@@ -101,7 +101,8 @@ class Client(Calls):
         """The `budget` samples worth labelling first, of the last pushed pool or of `dataset`.
 
         `strategy`: a name, or a mapping of `type` and its parameters. `policy`: rules for the batch, by name:
-        min_distance, max_per_class, max_per_source, random_share, exclude. None: the server's defaults.
+        min_distance, max_per_class, max_per_source, random_share, exclude. `model`: a name, or several as a committee.
+        None: the server's defaults.
         """
         budget, pool = checked_budget(budget), dataset or self._pushed
         if pool is None:
@@ -122,7 +123,7 @@ class Client(Calls):
         url_list: Iterable[UriLike],
         budget: int,
         strategy: str | Mapping[str, Any] | None = None,
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         seed: int = 0,
         *,
         policy: Mapping[str, Any] | None = None,

@@ -159,7 +159,10 @@ class JobRequest(Strict):
     kind: Literal["query", "scan"] = "query"
     dataset_id: str | None = None
     uris: Uris | None = Field(default=None, min_length=1)
-    model: Name | None = Field(default=None, description="a model of the server's configuration; default: its first")
+    model: Name | Annotated[list[Name], Field(max_length=64)] | None = Field(
+        default=None,
+        description="a model of the server's configuration, or two or more as a committee; default: its first",
+    )
     strategy: Name | StrategyRequest | None = Field(default=None, description="default: the configuration's")
     policy: Policy | None = Field(default=None, description="default: the configuration's; {} for none")
     budget: Annotated[StrictInt, Field(ge=1, lt=2**63)] | None = Field(
@@ -200,7 +203,7 @@ class Job(Strict):
     state: JobState
     owner: str
     dataset_id: str
-    model: str
+    model: str | list[str]
     strategy: dict[str, Any] | None
     budget: int | None
     seed: int
@@ -249,8 +252,8 @@ class Report(Strict):
     """What a job gives back. A pure function of pool, model, strategy, policy, budget and seed: no times, no job id."""
 
     kind: str
-    model: str
-    fingerprint: str
+    model: str | list[str] = Field(description="a list of them: the committee, as the job named it")
+    fingerprint: str | list[str] = Field(description="of each model")
     strategy: dict[str, Any] | None
     policy: dict[str, Any] | None = None
     budget: int | None

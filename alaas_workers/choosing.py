@@ -28,11 +28,6 @@ def policy_of(record: JobRecord) -> BatchPolicy:
     return get_policy(record.policy)
 
 
-def needed(record: JobRecord) -> frozenset[str]:
-    """Features that a query cannot do without."""
-    return strategy_of(record).needs | policy_of(record).needs
-
-
 def looked_at(record: JobRecord) -> frozenset[str]:
     """Features that a query needs, or takes into account where there are any."""
     strategy, policy = strategy_of(record), policy_of(record)

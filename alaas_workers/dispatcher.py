@@ -22,14 +22,15 @@ from alaas.jobs import SCAN_STAGES, JobState, Problem, Progress, Stage
 from alaas_workers.app import Hints, make_app, node_name
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord
-from alaas_workers.ledger import JobLedger, Ledger
+from alaas_workers.ledger import JobLedger, JobSpec, Ledger
 from alaas_workers.logs import set_up_logs
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.opening import JobRefused, deadline_exceeded, internal_problem, no_such_model, spec_of
 from alaas_workers.planner import Planner
 from alaas_workers.sources import Sources
-from alaas_workers.stages.selection import load_zoo, needs_labelled
+from alaas_workers.stages.selection import load_zoo
 from alaas_workers.sweeper import Sweeper
+from alaas_workers.wanted import needs_labelled
 
 logger = logging.getLogger(__name__)
 _TICK_S = 0.2  # the longest that admission waits; changes in the ledger wake it sooner
@@ -155,26 +156,35 @@ class Dispatcher:
             self._catalog.mark_running(record.id)  # the catalog went away when the job was opened
         elif job.problem is not None:
             self._fail(record.id, job.problem)
-        elif job.spec.fingerprint and self._cards.get(record.model).fingerprint not in (None, job.spec.fingerprint):
+        elif self._has_changed(job.spec):
             logger.warning("%s: the model's weights changed, it starts anew", record.id)
             self._forget(record.id)
             self._open(record)
 
+    def _has_changed(self, spec: JobSpec) -> bool:
+        """Whether a model of the job is known to be another than the job was planned for."""
+        cards = [(member, self._cards.get(member.model)) for member in spec.members if member.features]
+        return any(card.fingerprint is not None and not member.is_planned_for(card) for member, card in cards)
+
     def _open(self, record: JobRecord) -> None:
-        """Put a job into the ledger, as soon as its model is known."""
+        """Put a job into the ledger, as soon as its models are known."""
         try:
-            spec = spec_of(record, self._cards.get(record.model), self._cache.room_bytes(), self._config)
+            cards = [self._cards.get(model) for model in record.models]
+            spec = spec_of(record, cards, self._cache.room_bytes(), self._config)
         except NotFound:
-            self._fail(record.id, no_such_model(record.model))
+            self._fail(record.id, no_such_model(record.models, self._config))
             return
         except JobRefused as refusal:
             self._fail(record.id, refusal.problem)
             return
         if spec is None:
-            self._describe(record.model)
+            for card in cards:
+                if card.fingerprint is None:
+                    self._describe(card.name)
             return
         if self._ledger.open_job(record.id, spec, self._total(record)):
-            logger.info("%s: opened, %s", record.id, ", ".join(spec.features) or "no features needed")
+            features = ", ".join(f for member in spec.members for f in member.features)
+            logger.info("%s: opened, %s", record.id, features or "no features needed")
         self._catalog.mark_running(record.id)
 
     def _total(self, record: JobRecord) -> int:
@@ -257,8 +267,9 @@ def _first_of_each_pool(jobs: list[JobLedger]) -> list[JobLedger]:
     first: dict[tuple[str, ...], str] = {}
     for job in sorted(jobs, key=lambda job: job.opened):
         # A job that needs no features scans nothing, and waits for nobody.
-        own = () if job.spec.features else (job.id,)
-        first.setdefault((job.spec.owner, job.spec.dataset_id, job.spec.model, *own), job.id)
+        own = "" if job.spec.reads_samples else job.id
+        models = tuple(member.model for member in job.spec.members)
+        first.setdefault((job.spec.owner, job.spec.dataset_id, own, *models), job.id)
     return [job for job in jobs if job.id in first.values()]
 
 

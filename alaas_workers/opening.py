@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from alaas.config import Config
-from alaas.errors import AlaasError
-from alaas.jobs import Feature, ModelCard, Problem
+from alaas.errors import AlaasError, ModelError
+from alaas.jobs import OF_PASSES, Feature, ModelCard, Problem
 from alaas_workers.cache import feature_cost_bytes
 from alaas_workers.catalog import JobRecord
-from alaas_workers.choosing import needed
 from alaas_workers.ledger import JobSpec
 from alaas_workers.model_cards import row_bytes
+from alaas_workers.wanted import Wanted, check_same_classes, wanted_of
 
 _CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
 
@@ -24,51 +27,72 @@ class JobRefused(AlaasError):
         self.problem = problem
 
 
-def spec_of(record: JobRecord, card: ModelCard, room_bytes: int | None, config: Config) -> JobSpec | None:
-    """The job as the stages need it; None while no worker has told what its model is. Raises JobRefused.
+def spec_of(record: JobRecord, cards: Sequence[ModelCard], room_bytes: int | None, config: Config) -> JobSpec | None:
+    """The job as the stages need it; None while no worker has told what its models are. Raises JobRefused.
 
-    `room_bytes`: the memory limit of the cache's Redis; None: it has none.
+    `cards`: of the job's models, in its order. `room_bytes`: the memory limit of the cache's Redis; None: it has none.
     """
-    features = features_needed(record, config)
-    if features and card.fingerprint is None:
-        if card.error is not None:
+    wanted = wanted_of(record)
+    features = features_needed(wanted, len(cards), config)
+    asked = [card for card, of_model in zip(cards, features, strict=True) if of_model]
+    for card in asked:
+        if card.fingerprint is None and card.error is not None:
             raise JobRefused(_model_failed(card))
+    if any(card.fingerprint is None for card in asked):
         return None
-    features = _that_fit(record, card, _that_the_model_gives(record, card, features), room_bytes)
-    fingerprint, transform = (card.fingerprint or "", card.transform or "") if features else ("", "")
-    return JobSpec(record.owner, record.dataset_id, record.model, fingerprint, transform, features)
+    try:
+        check_same_classes(cards)
+        if wanted is not None:
+            wanted.check_cards(cards)
+    except ModelError as error:
+        raise JobRefused(_not_so(error)) from error
+    # A scan ahead takes what there is; a query was just seen to get all of it.
+    given = [
+        tuple(f for f in of_model if f in (card.outputs or ())) for card, of_model in zip(cards, features, strict=True)
+    ]
+    members = [
+        _member(record, card, of_model)
+        for card, of_model in zip(cards, _that_fit(record, cards, given, room_bytes), strict=True)
+    ]
+    return replace(members[0], others=tuple(members[1:]))
 
 
-def features_needed(record: JobRecord, config: Config) -> tuple[Feature, ...]:
-    """What inference must compute for a job, in a fixed order."""
-    if record.kind == "scan" or record.strategy is None:
-        return tuple(feature for feature in Feature if feature in config.pipeline.scan_features)
-    needs = needed(record)
-    return tuple(feature for feature in Feature if feature.value in needs)
+def features_needed(wanted: Wanted | None, models: int, config: Config) -> list[tuple[Feature, ...]]:
+    """What inference must compute with each of a job's models, in a fixed order. `wanted`: None for a scan."""
+    if wanted is None:
+        return [tuple(feature for feature in Feature if feature in config.pipeline.scan_features)] * models
+    return wanted.features(models)
 
 
-def _that_the_model_gives(record: JobRecord, card: ModelCard, features: tuple[Feature, ...]) -> tuple[Feature, ...]:
-    """A scan ahead takes what there is; a query needs all of it."""
-    given = card.outputs or []
-    lacking = [feature for feature in features if feature not in given]
-    if lacking and record.kind != "scan":
-        raise JobRefused(_not_an_output(card, lacking[0]))
-    return tuple(feature for feature in features if feature in given)
+def _member(record: JobRecord, card: ModelCard, features: tuple[Feature, ...]) -> JobSpec:
+    if not features:
+        return JobSpec(record.owner, record.dataset_id, card.name, "", "", ())
+    passes = (card.passes or 0) if OF_PASSES.intersection(features) else 0
+    fingerprint, transform = card.fingerprint or "", card.transform or ""
+    return JobSpec(record.owner, record.dataset_id, card.name, fingerprint, transform, features, passes)
 
 
 def _that_fit(
-    record: JobRecord, card: ModelCard, features: tuple[Feature, ...], room_bytes: int | None
-) -> tuple[Feature, ...]:
+    record: JobRecord, cards: Sequence[ModelCard], features: list[tuple[Feature, ...]], room_bytes: int | None
+) -> list[tuple[Feature, ...]]:
     """A scan ahead keeps what fits into the cache; a query that does not fit could never be answered."""
-    if room_bytes is None or not features:
+    needed = _cost_bytes(record, cards, features)
+    if room_bytes is None or needed <= (may_take := _CACHE_SHARE * room_bytes):
         return features
-    costs = {feature: record.unlabelled * feature_cost_bytes(row_bytes(card, feature)) for feature in features}
-    may_take = _CACHE_SHARE * room_bytes
-    if sum(costs.values()) <= may_take:
-        return features
-    if record.kind == "scan" and costs[features[0]] <= may_take:
-        return features[:1]
-    raise JobRefused(_cache_too_small(sum(costs.values()), round(may_take)))
+    if record.kind == "scan":
+        first_only = [of_model[:1] for of_model in features]
+        if _cost_bytes(record, cards, first_only) <= may_take:
+            return first_only
+    raise JobRefused(_cache_too_small(needed, round(may_take)))
+
+
+def _cost_bytes(record: JobRecord, cards: Sequence[ModelCard], features: list[tuple[Feature, ...]]) -> int:
+    """What the features of the job's pool take in the cache."""
+    return record.unlabelled * sum(
+        feature_cost_bytes(row_bytes(card, feature))
+        for card, of_model in zip(cards, features, strict=True)
+        for feature in of_model
+    )
 
 
 def internal_problem() -> Problem:
@@ -81,8 +105,9 @@ def deadline_exceeded(record: JobRecord) -> Problem:
     return Problem(title="The deadline passed", status=504, code="deadline_exceeded", detail=detail)
 
 
-def no_such_model(model: str) -> Problem:
-    detail = f"the configuration has no model {model!r} any more"
+def no_such_model(models: Sequence[str], config: Config) -> Problem:
+    gone = ", ".join(repr(model) for model in models if model not in config.models)
+    detail = f"the configuration has no model {gone} any more"
     return Problem(title="No such model", status=422, code="model_error", detail=detail, field="model")
 
 
@@ -91,9 +116,8 @@ def _model_failed(card: ModelCard) -> Problem:
     return Problem(title="The model cannot be used", status=422, code="model_error", detail=detail, field="model")
 
 
-def _not_an_output(card: ModelCard, feature: Feature) -> Problem:
-    detail = f"the strategy needs {feature}, which the model {card.name!r} does not give"
-    return Problem(title="The model cannot be used so", status=422, code="model_error", detail=detail, field="strategy")
+def _not_so(error: ModelError) -> Problem:
+    return Problem(title=error.title, status=422, code=error.code, detail=error.detail, field=error.field)
 
 
 def _cache_too_small(needed: int, room: int) -> Problem:

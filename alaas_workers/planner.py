@@ -14,7 +14,7 @@ from alaas_workers.catalog import Catalog, PoolSample
 from alaas_workers.gathering import PAGE, present
 from alaas_workers.ledger import ChunkSample, JobLedger, Ledger, Unit
 from alaas_workers.sources import Sources
-from alaas_workers.stages.selection import needs_labelled
+from alaas_workers.wanted import needs_labelled
 
 logger = logging.getLogger(__name__)
 _LABELLED = 2**48  # cursors from here on walk the labelled samples, which come after the pool
@@ -129,7 +129,7 @@ class Planner:
 
     def _with_versions(self, job: JobLedger, page: list[PoolSample]) -> list[PoolSample]:
         """The page with each sample's version as it is now; the catalog learns what changed."""
-        if not job.spec.features:
+        if not job.spec.reads_samples:
             return page
         now = [sample._replace(version=self._sources.version(sample.uri, job.spec.owner)) for sample in page]
         changed = {new.ordinal: new.version for new, old in zip(now, page, strict=True) if new.version != old.version}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +13,7 @@ from alaas.errors import InvalidRequest, ModelError, SampleCode, TooLarge, Unava
 from alaas.jobs import Feature, JobRequest, ModelCard, Policy, StrategyRequest
 from alaas_workers.catalog import JobRecord, sample_id
 from alaas_workers.sources import check_uri
+from alaas_workers.wanted import check_same_classes, wanted_by
 from api.parts import Parts
 from strategies import Strategy, StrategyError, get_strategy
 
@@ -29,11 +31,12 @@ def submit(
 ) -> JobRecord:
     """Accept the job: checked, in the catalog, and the dispatcher woken. `field` names the URI at an index."""
     model = _model(asked, own.config)
+    cards = [own.cards.get(name) for name in ([model] if isinstance(model, str) else model)]
     strategy = None if asked.kind == "scan" else chosen_strategy(asked.strategy, own.config)
     policy = None if asked.kind == "scan" else _policy(asked, own.config)
     _check_shape(asked)
-    _check_needs(strategy, own.cards.get(model))
-    _check_policy(policy, own.cards.get(model))
+    _check_needs(strategy, cards)
+    _check_policy(policy, cards[0])
     _check_uris(asked, own.config, field)
     if own.ledger.free_fraction() < LEAST_FREE_FRACTION:
         raise Unavailable("the ledger's memory is nearly full; jobs that end make room", retry_after_s=10)
@@ -72,11 +75,23 @@ def _check_shape(asked: JobRequest) -> None:
         raise InvalidRequest("a scan chooses nothing", field="policy")
 
 
-def _model(asked: JobRequest, config: Config) -> str:
-    name = config.default_model if asked.model is None else asked.model
+def _model(asked: JobRequest, config: Config) -> str | list[str]:
+    """As asked: one, or a committee."""
+    if not isinstance(asked.model, list):
+        return _known_model(config.default_model if asked.model is None else asked.model, config, "model")
+    if len(asked.model) < 2:
+        raise InvalidRequest("a committee needs two models or more; give one as a name", field="model")
+    for place, name in enumerate(asked.model):
+        field = f"model.{place}"
+        if _known_model(name, config, field) in asked.model[:place]:
+            raise InvalidRequest(f"a committee holds each model once; {name[:60]!a} is repeated", field=field)
+    return asked.model
+
+
+def _known_model(name: str, config: Config, field: str) -> str:
     if name not in config.models:
         near = get_close_matches(name, list(config.models), n=1, cutoff=0.0)
-        raise InvalidRequest(f"no model {name[:60]!a}; nearest known: {near[0]!a}", field="model")
+        raise InvalidRequest(f"no model {name[:60]!a}; nearest known: {near[0]!a}", field=field)
     return name
 
 
@@ -98,15 +113,13 @@ def as_dict(strategy: Strategy) -> dict[str, Any]:
     return {"type": type(strategy).__name__, **strategy.model_dump(mode="json")}
 
 
-def _check_needs(strategy: Strategy | None, card: ModelCard) -> None:
-    if strategy is None or card.outputs is None:
-        return
-    # What is known of labelled samples comes from the same output of the model.
-    needed = {need.removeprefix("labelled_") for need in strategy.needs}
-    missing = sorted(needed - {output.value for output in card.outputs})
-    if missing:
-        detail = f"{type(strategy).__name__} needs {' and '.join(missing)}, which the model {card.name!r} does not give"
-        raise ModelError(detail, field="strategy")
+def _check_needs(strategy: Strategy | None, cards: Sequence[ModelCard]) -> None:
+    """As far as is known of the models; the dispatcher asks again when a worker has loaded them."""
+    if strategy is not None:
+        wanted = wanted_by(strategy)
+        wanted.check_count(len(cards))
+        wanted.check_cards(cards)
+    check_same_classes(cards)
 
 
 def _policy(asked: JobRequest, config: Config) -> dict[str, Any] | None:

@@ -33,6 +33,15 @@ def server_options(command: Command) -> Command:
     return command
 
 
+def model_option(help_text: str) -> Callable[[Command], Command]:
+    """`--model`, which gives a name, a list where it stands more than once, or None."""
+
+    def named(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> str | list[str] | None:
+        return list(given) if len(given) > 1 else next(iter(given), None)
+
+    return click.option("--model", multiple=True, metavar="NAME", callback=named, help=help_text)
+
+
 def client_of(url: str, token: str | None) -> Client:
     return Client(url, token=token)
 

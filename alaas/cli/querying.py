@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import click
 
-from alaas.cli.options import as_json, client_of, print_chosen, print_json, server_options
+from alaas.cli.options import as_json, client_of, model_option, print_chosen, print_json, server_options
 from alaas.client import Client, Selected
 from alaas.errors import InvalidRequest
 from alaas.jobs import Job, JobState, Policy
@@ -27,7 +27,7 @@ _FROM = click.option(
 @click.argument("uris", nargs=-1)
 @_FROM
 @click.option("--dataset", help="Name of the pool, to grow it; default: one for this very list.")
-@click.option("--model", help="The model to scan with; default: the server's first.")
+@model_option("The model to scan with; default: the server's first. More than once: a committee.")
 @click.option("--no-wait", is_flag=True, help="Return at once; the scan goes on.")
 @as_json
 @server_options
@@ -35,7 +35,7 @@ def push(
     uris: tuple[str, ...],
     listing: TextIO | None,
     dataset: str | None,
-    model: str | None,
+    model: str | list[str] | None,
     no_wait: bool,
     as_json: bool,
     url: str,
@@ -68,7 +68,7 @@ def push(
 @click.option(
     "--exclude", type=click.File("r", encoding="utf-8"), help="A file with ids, URIs or paths never to choose."
 )
-@click.option("--model", help="Default: the server's first.")
+@model_option("Default: the server's first. More than once: a committee.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--timeout", "timeout_s", type=float, help="Seconds to wait; the job goes on after it.")
 @click.option("--plain", is_flag=True, help="Print nothing but the chosen URIs, one a line.")

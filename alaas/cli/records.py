@@ -42,7 +42,11 @@ def list_jobs(state: str | None, limit: int, as_json: bool, url: str, token: str
 
 def _row(job: Job) -> list[Any]:
     strategy = (job.strategy or {}).get("type", "-")
-    return [job.id, job.kind, job.state, _done(job), job.budget or "-", job.model, strategy]
+    return [job.id, job.kind, job.state, _done(job), job.budget or "-", _models(job), strategy]
+
+
+def _models(job: Job) -> str:
+    return job.model if isinstance(job.model, str) else ", ".join(job.model)
 
 
 def _done(job: Job) -> str:
@@ -64,7 +68,7 @@ def show_job(job_id: str, wait: bool, as_json: bool, url: str, token: str | None
         print_json(job)
         return
     for name in ("id", "kind", "state", "dataset_id", "model", "budget", "seed", "created", "started", "finished"):
-        click.echo(f"{name:<12} {getattr(job, name)}")
+        click.echo(f"{name:<12} {_models(job) if name == 'model' else getattr(job, name)}")
     for stage, reached in job.progress.stages.items():
         click.echo(f"{stage.value:<12} {reached.done}/{reached.total}")
     if job.error is not None:

@@ -113,7 +113,7 @@ class Catalog:
         owner: str,
         request: JobRequest,
         *,
-        model: str,
+        model: str | list[str],
         strategy: dict[str, Any] | None,
         max_active: int,
         policy: dict[str, Any] | None = None,
@@ -178,7 +178,7 @@ class Catalog:
             return pool.page(connection, job_id, after, limit)
 
     def labelled(self, job_id: str) -> list[PoolSample]:
-        """The samples that had a label when the job was accepted, by ordinal."""
+        """The samples that had a label when the job was accepted, by ordinal, each with its label as it is now."""
         with self._database.read() as connection:
             return pool.labelled(connection, job_id)
 

@@ -28,6 +28,7 @@ def labelled(connection: Connection, job_id: str) -> list[PoolSample]:
     job = _snapshot(connection, job_id)
     had_label = (_FIRST_LABEL.is_not(None), _FIRST_LABEL <= job.label_events)
     in_order = _of(job).where(*had_label, samples.c.ordinal < job.pool_size).order_by(samples.c.ordinal)
+    in_order = in_order.add_columns(samples.c.label)
     return _samples(connection.execute(in_order))
 
 
@@ -45,4 +46,4 @@ def _of(job: Row[Any]) -> Select[Any]:
 
 
 def _samples(rows: Iterable[Any]) -> list[PoolSample]:
-    return [PoolSample(ordinal, key.hex(), uri, version) for ordinal, key, uri, version in rows]
+    return [PoolSample(ordinal, key.hex(), uri, version, *label) for ordinal, key, uri, version, *label in rows]

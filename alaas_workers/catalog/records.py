@@ -13,12 +13,16 @@ from alaas.jobs import Job, JobState, Problem, Progress, Stage, StageProgress
 
 
 class PoolSample(NamedTuple):
-    """A sample as scans read it; `version` is what its source said of it last, "" while unknown."""
+    """A sample as scans read it; `version` is what its source said of it last, "" while unknown.
+
+    `label` is given of those that are read as labelled samples.
+    """
 
     ordinal: int
     id: str
     uri: str
     version: str
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class JobRecord:
     state: JobState
     owner: str
     dataset_id: str
-    model: str
+    model: str | list[str]  # a list: a committee
     strategy: dict[str, Any] | None
     budget: int | None
     seed: int
@@ -46,6 +50,11 @@ class JobRecord:
     idempotency_key: str | None
     request_digest: str | None
     policy: dict[str, Any] | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """One, or a committee's, in the order in which the request names them."""
+        return [self.model] if isinstance(self.model, str) else self.model
 
     def to_job(self) -> Job:
         """The wire type."""
@@ -73,6 +82,7 @@ def to_record(row: Row[Any]) -> JobRecord:
         **fields
         | {
             "state": JobState(row.state),
+            "model": row.model if row.committee is None else json.loads(row.committee),
             "strategy": None if row.strategy is None else json.loads(row.strategy),
             "policy": None if row.policy is None else json.loads(row.policy),
             "progress": Progress.model_validate_json(row.progress),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Mapping
@@ -28,21 +29,26 @@ ABANDONED = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Submission:
-    """A request with what the API resolved: the model's name, the whole strategy, the caller and the limits."""
+    """A request with what the API resolved: the models' names, the whole strategy, the caller and the limits."""
 
     owner: str
     request: JobRequest
-    model: str
+    model: str | list[str]
     strategy: Mapping[str, Any] | None
     max_active: int
     key: str | None
     digest: str | None
     policy: Mapping[str, Any] | None = None
 
+    @property
+    def models(self) -> list[str]:
+        return [self.model] if isinstance(self.model, str) else self.model
+
     def check(self) -> None:
         """What can be judged without the database."""
         check_text(self.owner, "owner")
-        check_text(self.model, "model")
+        for model in self.models:
+            check_text(model, "model")
         check_key(self.key)
         if (self.request.dataset_id is None) == (self.request.uris is None):
             raise InvalidRequest("give either dataset_id or uris", field="dataset_id")
@@ -106,7 +112,8 @@ def _row(job: Submission, dataset: Row[Any]) -> dict[str, Any]:
         "kind": job.request.kind,
         "state": JobState.QUEUED,
         "dataset": dataset.number,
-        "model": job.model,
+        "model": job.models[0],
+        "committee": None if isinstance(job.model, str) else json.dumps(job.model),
         "strategy": None if job.strategy is None else as_json(job.strategy, "strategy"),
         "policy": None if job.policy is None else as_json(job.policy, "policy"),
         "budget": job.request.budget,

@@ -96,7 +96,7 @@ jobs = Table(
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False, index=True),
     Column("dataset", ForeignKey(datasets.c.number), nullable=False, index=True),
-    Column("model", Text, nullable=False),
+    Column("model", Text, nullable=False),  # of a committee the first
     Column("strategy", Text),  # JSON object
     Column("budget", Integer),
     Column("seed", BigInteger, nullable=False),
@@ -114,6 +114,7 @@ jobs = Table(
     Column("idempotency_key", Text),
     Column("request_digest", Text),
     Column("policy", Text),  # JSON object
+    Column("committee", Text),  # JSON list of the models' names; null: one model
     UniqueConstraint("owner", "idempotency_key"),
     Index(None, "owner", "number"),
 )

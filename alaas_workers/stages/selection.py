@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from alaas.config import Config
 from alaas.errors import SampleCode
-from alaas.jobs import FailedSample, Feature, JobState, Problem, Report
+from alaas.jobs import FailedSample, JobState, Problem, Report
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord, PoolSample
 from alaas_workers.choosing import Choice, choice_of, looked_at
-from alaas_workers.gathering import Gathered, gather, pool_pages
+from alaas_workers.gathering import Gathered, gather, labelled_arrays, pool_pages
 from alaas_workers.heart import LeaseLost
-from alaas_workers.ledger import FailedAt, Lease, Ledger
+from alaas_workers.ledger import FailedAt, JobSpec, Lease, Ledger
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.own_strategies import register_own
 from alaas_workers.pipeline import Made, NotNow
+from alaas_workers.wanted import needs_labelled
 from strategies import Pool, StrategyError, strategy_names
 
 logger = logging.getLogger(__name__)
@@ -58,17 +58,17 @@ class Selection:
         return Made(b"", 0, [])
 
     def _gather(self, lease: Lease, record: JobRecord, progress: Callable[[], None]) -> tuple[Gathered, Gathered]:
-        card = self._cards.get(record.model)
-        if lease.spec.features and card.fingerprint != lease.spec.fingerprint:
+        cards = [self._cards.get(model) for model in record.models]
+        if not all(map(JobSpec.is_planned_for, lease.spec.members, cards)):
             raise NotNow("the model changed; the dispatcher plans the job anew")
         samples: list[PoolSample] = []
         for page in pool_pages(self._catalog, record.id):
             progress()
             samples += page
         labelled = self._catalog.labelled(record.id) if needs_labelled(record) else []
-        pool = gather(self._cache, lease.spec, card, samples)
+        pool = gather(self._cache, lease.spec, cards, samples)
         progress()
-        return pool, gather(self._cache, lease.spec, card, labelled)
+        return pool, gather(self._cache, lease.spec, cards, labelled)
 
     def _must_scan_again(
         self, lease: Lease, gathered: Gathered, labelled: Gathered, failures: dict[int, FailedAt]
@@ -108,7 +108,7 @@ class Selection:
         report = Report(
             kind=record.kind,
             model=record.model,
-            fingerprint=lease.spec.fingerprint,
+            fingerprint=_fingerprints(lease.spec),
             strategy=record.strategy,
             policy=record.policy,
             budget=record.budget,
@@ -125,16 +125,14 @@ class Selection:
 def choose(record: JobRecord, gathered: Gathered, labelled: Gathered) -> Choice:
     """Run the job's strategy over the samples that have their features. Raises StrategyError."""
     samples, features = gathered.complete()
-    arrays: dict[str, Any] = {feature.value: rows for feature, rows in features.items()}
-    if labelled.samples:
-        arrays["labelled_embeddings"] = labelled.complete()[1][Feature.EMBEDDINGS]
+    arrays = features | labelled_arrays(labelled, looked_at(record))
     pool = Pool(ids=[sample.id for sample in samples], features=arrays, seed=record.seed)
     return choice_of(record, pool, samples, labelled.complete()[0])
 
 
-def needs_labelled(record: JobRecord) -> bool:
-    """Whether the job's strategy or policy looks at what is labelled already."""
-    return record.strategy is not None and "labelled_embeddings" in looked_at(record)
+def _fingerprints(spec: JobSpec) -> str | list[str]:
+    """As the job names its models: one, or a list for a committee."""
+    return [member.fingerprint for member in spec.members] if spec.others else spec.fingerprint
 
 
 def _failed_samples(gathered: Gathered, failures: dict[int, FailedAt]) -> list[FailedSample]:

@@ -69,7 +69,7 @@ function showJob(job) {
   at("job").hidden = false;
   at("job-title").textContent = `Job ${job.id}`;
   at("job-facts").textContent =
-    `${job.state} · ${job.kind} · model ${job.model} · ${job.progress.total} samples, ` +
+    `${job.state} · ${job.kind} · model ${[].concat(job.model).join(", ")} · ${job.progress.total} samples, ` +
     `${job.progress.cached} known before, ${job.progress.failed} left out`;
   at("job-error").hidden = !job.error;
   at("job-error").textContent = job.error ? `${job.error.title}: ${job.error.detail}` : "";

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from alaas.errors import InvalidRequest, NotFound
-from alaas_workers.catalog import Catalog, JobRecord, sample_id
+from alaas_workers.catalog import Catalog, JobRecord, PoolSample, sample_id
 from tests.support.catalogs import MANY, OTHER, OWNER, new_dataset, new_job, uris
 
 
@@ -30,6 +30,18 @@ def test_samples_are_labelled_by_id_or_by_uri(catalog: Catalog) -> None:
     assert catalog.add_labels(OWNER, dataset_id, {first: "cat", sample_id(second): "dög"}) == 2
     assert labels(catalog, dataset_id) == {first: "cat", second: "dög", third: None}
     assert catalog.get_dataset(OWNER, dataset_id).labelled == 2
+
+
+def test_a_labelled_sample_comes_with_its_label_as_it_is_now(catalog: Catalog) -> None:
+    dataset_id = new_dataset(catalog, 3)
+    catalog.add_labels(OWNER, dataset_id, {uris(3)[0]: "cat", uris(3)[2]: "dog"})
+    job = new_job(catalog, dataset_id=dataset_id)
+    catalog.add_labels(OWNER, dataset_id, {uris(3)[0]: "tiger", uris(3)[1]: "too late"})
+    assert [(sample.uri, sample.label) for sample in catalog.labelled(job.id)] == [
+        (uris(3)[0], "tiger"),
+        (uris(3)[2], "dog"),
+    ]
+    assert [sample.label for sample in catalog.pool(job.id)] == [None]
 
 
 def test_a_uri_that_looks_like_an_id_can_be_labelled(catalog: Catalog) -> None:
@@ -124,7 +136,7 @@ def test_a_page_of_a_pool_is_full_although_labelled_samples_lie_between(catalog:
 def test_a_pool_gives_ordinal_id_uri_and_version(catalog: Catalog) -> None:
     dataset_id = new_dataset(catalog, 3)
     job = new_job(catalog, dataset_id=dataset_id)
-    assert catalog.pool(job.id)[1] == (1, sample_id(uris(3)[1]), uris(3)[1], "")
+    assert catalog.pool(job.id)[1] == PoolSample(1, sample_id(uris(3)[1]), uris(3)[1], "")
 
 
 def test_versions_are_given_back_by_the_pool(catalog: Catalog) -> None:

@@ -33,6 +33,13 @@ def test_a_job_keeps_all_of_its_request(catalog: Catalog) -> None:
     assert catalog.get_job(job.id) == catalog.get_job(job.id, OWNER) == job
 
 
+def test_a_committee_is_kept_in_the_order_in_which_it_was_named(catalog: Catalog) -> None:
+    job = new_job(catalog, model=["b", "a", "c"])
+    assert (job.model, job.models) == (["b", "a", "c"], ["b", "a", "c"])
+    assert catalog.get_job(job.id).to_job().model == ["b", "a", "c"]
+    assert new_job(catalog, model="a").models == ["a"]
+
+
 def test_a_list_of_uris_becomes_a_pool_without_its_duplicates(catalog: Catalog) -> None:
     job = new_job(catalog, of=["b", "a", "b"], budget=2)
     assert [sample.uri for sample in catalog.pool(job.id)] == ["b", "a"]

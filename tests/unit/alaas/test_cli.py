@@ -230,3 +230,15 @@ def test_every_command_is_in_the_docs_and_has_help(run: Run, command: str) -> No
     page = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
     assert f"alaas {command}" in page
     assert run(command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [([], None), (["--model", "a"], "a"), (["--model", "a", "--model", "b"], ["a", "b"])],
+)
+def test_a_model_that_is_named_more_than_once_is_a_committee(
+    run: Run, server: FakeServer, given: list[str], sent: object
+) -> None:
+    assert run("query", *URLS, "-b", "2", *given).exit_code == 0
+    bodies = [json.loads(request.content) for request in server.sent("POST", "/v1/jobs")]
+    assert bodies[-1].get("model") == sent
