@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -26,6 +27,8 @@ from alaas.jobs import (
     StrategyCard,
 )
 from alaas.ndjson import NDJSON_TYPE, UriLines
+from alaas.select_form import SelectForm, opened_pool, select_request
+from alaas.selections import SelectAnswer
 from alaas.transport import Http
 
 DEFAULT_SERVER = "localhost:8888"
@@ -134,6 +137,33 @@ class Calls:
 
     def cancel(self, job: Job | str) -> Job:
         return self._http.post(f"/v1/jobs/{job_segment(job)}/cancel", Job)
+
+    def select(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        budget: int,
+        strategy: str | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        policy: Mapping[str, Any] | None = None,
+        ids: Iterable[str | int] | None = None,
+        probabilities: Any = None,
+        embeddings: Any = None,
+        timeout_s: float = 600.0,
+        **arrays: Any,
+    ) -> SelectAnswer:
+        """Choose from your own scores, without jobs and models: from a file (NPZ or Parquet), or from arrays.
+
+        `probabilities` (N, C), `embeddings` (N, d) and the other arrays of docs/bring-your-own-scores.md by name take
+        numpy here. `ids` (N,): default the rows' numbers. `timeout_s`: above the server's own limits.
+        """
+        request = select_request(budget=budget, strategy=strategy, seed=seed, policy=policy)
+        given = {"probabilities": probabilities, "embeddings": embeddings, **arrays}
+        with opened_pool(path, ids, {name: array for name, array in given.items() if array is not None}) as file:
+            form = SelectForm(request, file)
+            return self._http.send(
+                "POST", "/v1/select", SelectAnswer, form.pieces, form.size_bytes, form.content_type, timeout_s
+            )
 
     def strategies(self) -> list[StrategyCard]:
         return self._http.get("/v1/strategies", Page[StrategyCard]).items

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt
 
 from alaas.errors import InvalidRequest, TooLarge
-from alaas.jobs import Name, StrategyRequest, Strict
+from alaas.jobs import Name, Policy, StrategyRequest, Strict
 
 REFUSED = 3
 """The exit code of a selecting process whose answer is a problem."""
@@ -20,21 +20,34 @@ class SelectRequest(Strict):
     strategy: Name | StrategyRequest | None = Field(default=None, description="default: the configuration's")
     budget: Annotated[StrictInt, Field(ge=1, lt=2**63)] = Field(description="how many samples to choose")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
+    policy: Policy | None = Field(default=None, description="rules for the batch as a whole; default: none")
+
+
+class Near(Strict):
+    """What a chosen sample is nearest to, by the Euclidean distance of embeddings."""
+
+    kind: Literal["labelled", "chosen"] = Field(description="chosen: one of a smaller rank")
+    id: str = Field(description="of the chosen sample; of a labelled one the row in labelled_embeddings, from 0")
+    distance: float
 
 
 class Pick(Strict):
-    """One sample of a selection; `score` is higher for what should be labelled first."""
+    """One sample of a selection; `score` is higher for what should be labelled first. The rest is as in a report."""
 
     rank: int
     id: str
     score: float
-    parts: dict[str, float] = Field(default_factory=dict, description="what the score is made of, where it has parts")
+    drawn: Literal["strategy", "random", "filled"] = "strategy"
+    parts: dict[str, float] | None = Field(default=None, description="what the score is made of")
+    nearest: Near | None = None
+    stands_for: int | None = Field(default=None, description="samples of the pool whose nearest chosen one this is")
 
 
 class SelectAnswer(Strict):
     """What was chosen. A pure function of file and request."""
 
     strategy: dict[str, Any] = Field(description="with every parameter")
+    policy: dict[str, Any] = Field(description="with every rule")
     budget: int
     seed: int
     pool: int = Field(description="samples that the file held")
@@ -52,14 +65,15 @@ class SelectAnswer(Strict):
 
 
 class SelectTask(Strict):
-    """What a selecting process is told on its standard input: descriptors, limits, and what to choose.
+    """What a selecting process is told on its standard input: what to choose, descriptors and limits.
 
-    `max_memory_bytes` and `max_rows` None: whatever this machine bears.
+    `paths`: of the operator's own strategies. `max_memory_bytes` None: whatever this machine bears.
     """
 
     request: SelectRequest
     file: int
     answer: int
+    paths: list[str] = Field(default_factory=list)
     max_rows: int
     max_bytes: int
     max_memory_bytes: int | None = None

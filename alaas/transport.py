@@ -58,6 +58,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def timeouts(timeout_s: float) -> httpx.Timeout:
+    return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+
+
 class Http:
     """Thread-safe. `transport` replaces the network, for tests and unusual routes."""
 
@@ -75,7 +79,7 @@ class Http:
         self._client = httpx.Client(
             base_url=self.url,
             headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            timeout=timeouts(timeout_s),
             transport=transport,
             trust_env=not is_loopback(self.url.host),  # A proxy for the world must not see calls to this machine.
         )
@@ -96,9 +100,23 @@ class Http:
             text = TypeAdapter(dict[str, Any]).dump_json(dict(body or {}))
         return self._parse(self.request("POST", path, content=text, content_type="application/json"), answer)
 
-    def send(self, method: str, path: str, answer: type[T], body: Body, size_bytes: int, content_type: str) -> T:
-        """Send a body that is made anew for each try and never held in memory as a whole."""
-        response = self.request(method, path, content=body, content_type=content_type, size_bytes=size_bytes)
+    def send(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        body: Body,
+        size_bytes: int,
+        content_type: str,
+        timeout_s: float | None = None,
+    ) -> T:
+        """Send a body that is made anew for each try and never held in memory as a whole.
+
+        `timeout_s`: for each wait of this call, where the answer takes longer than others.
+        """
+        response = self.request(
+            method, path, content=body, content_type=content_type, size_bytes=size_bytes, timeout_s=timeout_s
+        )
         return self._parse(response, answer)
 
     def request(
@@ -110,6 +128,7 @@ class Http:
         content: bytes | Body | None = None,
         content_type: str | None = None,
         size_bytes: int | None = None,
+        timeout_s: float | None = None,
     ) -> httpx.Response:
         """Try up to ATTEMPTS times while the error is transient. Raises the typed error of the last try."""
         headers = {"content-type": content_type} if content_type else {}
@@ -119,7 +138,8 @@ class Http:
             headers["idempotency-key"] = uuid.uuid4().hex
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._try(method, path, params, content() if callable(content) else content, headers)
+                body = content() if callable(content) else content
+                return self._try(method, path, params, body, headers, timeout_s)
             except (Transient, TooManyRequests) as error:
                 if attempt == ATTEMPTS:
                     raise
@@ -132,15 +152,20 @@ class Http:
         """One GET whose answer is wanted whatever its status. Raises Unavailable when nobody answers."""
         return self._exchange("GET", path, None, None, {})
 
-    def _try(self, method: str, path: str, params: Any, content: Any, headers: dict[str, str]) -> httpx.Response:
-        response = self._exchange(method, path, params, content, headers)
+    def _try(
+        self, method: str, path: str, params: Any, content: Any, headers: dict[str, str], timeout_s: float | None = None
+    ) -> httpx.Response:
+        response = self._exchange(method, path, params, content, headers, timeout_s)
         if response.is_success:
             return response
         raise self._error(response)
 
-    def _exchange(self, method: str, path: str, params: Any, content: Any, headers: dict[str, str]) -> httpx.Response:
+    def _exchange(
+        self, method: str, path: str, params: Any, content: Any, headers: dict[str, str], timeout_s: float | None = None
+    ) -> httpx.Response:
+        timeout = self._client.timeout if timeout_s is None else timeouts(timeout_s)
         try:
-            return self._client.request(method, path, params=params, content=content, headers=headers)
+            return self._client.request(method, path, params=params, content=content, headers=headers, timeout=timeout)
         except httpx.ConnectError:
             raise Unavailable(f"nobody answers at {self.url}", retry_after_s=0) from None
         except httpx.TimeoutException:

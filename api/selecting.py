@@ -6,14 +6,19 @@ Started by alaas.selection_process, which bounds its time and takes its death as
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING
 
-from alaas.selections import REFUSED, Pick, SelectAnswer, SelectTask, refusal
+from alaas.jobs import Policy, StrategyRequest
+from alaas.selections import REFUSED, Near, Pick, SelectAnswer, SelectTask, refusal
+
+if TYPE_CHECKING:
+    from strategies import BatchPolicy, Explanation, Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -69,35 +74,69 @@ def _refusal_of(task: SelectTask, file: IO[bytes], answer: IO[bytes]) -> bytes |
 
 def chosen(task: SelectTask, file: IO[bytes]) -> Iterator[bytes]:
     """The answer as JSON, piece by piece: a selection of millions is never in memory as text. Raises StrategyError."""
+    from strategies import explain, register_paths, select_batch
     from strategies.pool_files import PoolLimits, read_pool
 
     asked = task.request
-    strategy = _strategy(asked.strategy)
-    contents = read_pool(file, PoolLimits(task.max_rows, task.max_bytes), strategy.needs | strategy.uses)
+    register_paths(task.paths)
+    strategy, policy = _strategy(asked.strategy), _policy(asked.policy)
+    looked_at = strategy.needs | strategy.uses | policy.needs | policy.uses
+    contents = read_pool(file, PoolLimits(task.max_rows, task.max_bytes), looked_at)
     pool = contents.pool(asked.seed)
-    selection = strategy.select(pool, asked.budget)
+    batch = select_batch(strategy, pool, asked.budget, policy, contents.sources)
+    explanation = explain(pool, batch)
     head = SelectAnswer(
         strategy={"type": type(strategy).__name__, **strategy.model_dump(mode="json")},
+        policy=policy.model_dump(mode="json"),
         budget=asked.budget,
         seed=asked.seed,
         pool=len(pool),
-        warnings=_warnings(asked.budget, len(selection)),
+        warnings=[*_warnings(asked.budget, len(pool)), *batch.warnings, *explanation.warnings],
         selected=[],
     )
     yield head.model_dump_json().encode().removesuffix(b"]}")
-    for rank, (index, score) in enumerate(zip(selection.indices, selection.scores, strict=True), start=1):
-        parts = {name: float(values[rank - 1]) for name, values in selection.parts.items()}
-        pick = Pick(rank=rank, id=pool.ids[index], score=float(score), parts=parts)
-        yield (b"," if rank > 1 else b"") + pick.model_dump_json().encode()
+    for place, index in enumerate(batch.indices.tolist()):
+        pick = Pick(
+            rank=place + 1,
+            id=pool.ids[index],
+            score=float(batch.scores[place]),
+            drawn=batch.drawn[place],
+            parts=_parts(explanation, place),
+            nearest=_nearest(explanation, place, pool.ids),
+            stands_for=None if explanation.stands_for is None else int(explanation.stands_for[place]),
+        )
+        yield (b"," if place else b"") + pick.model_dump_json().encode()
     yield b"]}"
 
 
-def _strategy(asked: Any) -> Any:
+def _parts(explanation: Explanation, place: int) -> dict[str, float] | None:
+    parts = {name: float(values[place]) for name, values in explanation.parts.items()}
+    return {name: value for name, value in parts.items() if not math.isnan(value)} or None
+
+
+def _nearest(explanation: Explanation, place: int, ids: Sequence[str]) -> Near | None:
+    found = explanation.nearest[place] if explanation.nearest else None
+    if found is None:
+        return None
+    named = ids[found.index] if found.kind == "chosen" else str(found.index)
+    return Near(kind=found.kind, id=named, distance=found.distance)
+
+
+def _policy(asked: Policy | None) -> BatchPolicy:
+    from strategies import StrategyError, get_policy
+
+    try:
+        return get_policy(asked.model_dump(mode="json") if asked else None)
+    except StrategyError as error:
+        raise StrategyError(error.detail, field=f"policy.{error.field}") from None
+
+
+def _strategy(asked: str | StrategyRequest | None) -> Strategy:
     from strategies import StrategyError, get_strategy
 
-    parameters = {"type": asked} if isinstance(asked, str) else dict(asked.model_dump() if asked else {})
-    if "type" not in parameters:
-        raise StrategyError("name a strategy", field="strategy")
+    if asked is None:
+        raise StrategyError("is required here: name a strategy", field="strategy")
+    parameters = {"type": asked} if isinstance(asked, str) else asked.model_dump()
     try:
         return get_strategy(parameters.pop("type"), parameters)
     except StrategyError as error:
@@ -105,8 +144,8 @@ def _strategy(asked: Any) -> Any:
         raise StrategyError(error.detail, field=field) from None
 
 
-def _warnings(budget: int, count: int) -> list[str]:
-    return [f"{count} samples chosen instead of {budget}: the file holds no more"] if count < budget else []
+def _warnings(budget: int, size: int) -> list[str]:
+    return [f"the budget is {budget}, and the file holds {size} samples"] if size < budget else []
 
 
 if __name__ == "__main__":

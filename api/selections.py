@@ -85,6 +85,7 @@ def _answer(own: Parts, form: FormParts) -> Response:
             request=asked.model_copy(update={"strategy": StrategyRequest.model_validate(as_dict(strategy))}),
             file=form.file.fileno(),
             answer=answer.fileno(),
+            paths=own.config.strategies.paths,
             max_rows=limits.max_pool,
             max_bytes=limits.select_memory_bytes // 2,
             max_memory_bytes=limits.select_memory_bytes,

@@ -102,7 +102,7 @@ def query(
 
 def named_strategy(client: Client, strategy: str | None, params: Iterable[str]) -> str | dict[str, Any] | None:
     """The strategy with its parameters; values are read as JSON, else as text."""
-    values = dict(_parameter(text) for text in params)
+    values = dict(parameter(text) for text in params)
     if not values:
         return strategy
     return {"type": strategy or client.config()["default_strategy"]["type"], **values}
@@ -116,7 +116,8 @@ def policy_of(options: dict[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if value is not None} or None
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def parameter(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; the value is read as JSON, else as text."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise click.UsageError(f"--param {text!r}: write NAME=VALUE")

@@ -25,7 +25,7 @@ def a_pool(count: int = 20) -> bytes:
 
 def a_heavy_pool(count: int = 30_000) -> bytes:
     """Choosing all of it one after the other takes a minute."""
-    values = np.random.default_rng(0).standard_normal((count, 256)).astype(np.float32)
+    values = np.random.default_rng(0).standard_normal((count, 128)).astype(np.float32)
     return npz(ids=np.arange(count), embeddings=values)
 
 

@@ -25,7 +25,7 @@ from strategies import Pool, get_strategy
 from tests.support.pool_files import a_heavy_pool, a_pool, form, npz, part, probabilities
 
 FORM = "multipart/form-data; boundary=b"
-ENTROPY = {"strategy": "EntropySampling", "budget": 3}
+ENTROPY: dict[str, Any] = {"strategy": "EntropySampling", "budget": 3}
 
 
 @pytest.fixture
@@ -64,6 +64,22 @@ def test_it_chooses_what_the_library_chooses(client: FlaskClient) -> None:
     assert got.strategy == {"type": "EntropySampling"}
 
 
+def test_a_policy_is_kept_and_every_pick_explained(client: FlaskClient) -> None:
+    embeddings = np.array([[0.0], [1.0], [10.0], [11.0], [20.0]])
+    file = npz(
+        ids=np.array(list("abcde")), embeddings=embeddings, sources=np.array(list("xxyyz")),
+        labelled_embeddings=np.array([[0.0]]),
+    )  # fmt: skip
+    policy = {"max_per_source": 1, "exclude": ["d"], "random_share": 0.0}
+    answer = ask(client, file, strategy="KCenterSampling", budget=4, policy=policy)
+    got = SelectAnswer.model_validate_json(answer.data)
+    assert got.ids == ["e", "c", "b"]
+    assert [pick.nearest.id for pick in got.selected if pick.nearest] == ["0", "0", "0"]
+    assert sum(pick.stands_for or 0 for pick in got.selected) == 5
+    assert got.policy["max_per_source"] == 1
+    assert got.warnings[0].startswith("the policy left 3 samples instead of 4")
+
+
 def test_parquet_gives_the_same_answer_as_npz(client: FlaskClient) -> None:
     file = io.BytesIO()
     columns = {f"probabilities_{k}": values for k, values in enumerate(probabilities(20).T)}
@@ -78,7 +94,7 @@ def test_a_request_that_names_no_strategy_gets_the_configurations(client: FlaskC
 def test_a_budget_above_the_pool_gives_all_of_it_with_a_warning(client: FlaskClient) -> None:
     answer = ask(client, a_pool(4), **(ENTROPY | {"budget": 9})).get_json()
     assert len(answer["selected"]) == 4
-    assert answer["warnings"] == ["4 samples chosen instead of 9: the file holds no more"]
+    assert answer["warnings"] == ["the budget is 9, and the file holds 4 samples"]
 
 
 def test_an_empty_pool_gives_an_empty_selection(client: FlaskClient) -> None:
@@ -97,6 +113,8 @@ def test_an_empty_pool_gives_an_empty_selection(client: FlaskClient) -> None:
         ({"strategy": "EntropySamplin"}, "strategy", "'EntropySampling'"),
         ({"strategy": {"type": "EntropySampling", "beta": 1}}, "strategy.beta", "unknown parameter"),
         ({"budgt": 1}, "budgt", "'budget'"),
+        ({"policy": {"random_share": 2.0}}, "policy.random_share", "less than or equal to 1"),
+        ({"policy": {"max_per_source": 1}}, "sources", "source"),
         ({"strategy": "KCenterSampling"}, "embeddings", "needs embeddings, which the pool does not hold"),
     ],
 )  # fmt: skip
