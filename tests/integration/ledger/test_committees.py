@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def member(config: Config, name: str, *features: Feature) -> JobSpec:
 
 def committee(config: Config, *names: str) -> JobSpec:
     first, *others = (member(config, name, *PROBABILITIES) for name in names)
-    return JobSpec(*list(first.__dict__.values())[:-1], others=tuple(others))
+    return replace(first, others=tuple(others))
 
 
 def lease_of(spec: JobSpec, stage: Stage, count: int = 3) -> Lease:
@@ -114,7 +115,7 @@ def test_a_model_whose_features_are_there_is_not_run_again(config: Config, monke
 def test_other_weights_of_any_model_put_the_chunk_off_and_tell_the_dispatcher(config: Config) -> None:
     spec = committee(config, "a", "b")
     changed = JobSpec(OWNER, "d", "b", "other weights", spec.transform, PROBABILITIES)
-    spec = JobSpec(*list(spec.__dict__.values())[:-1], others=(changed,))
+    spec = replace(spec, others=(changed,))
     with pytest.raises(NotNow, match="weights of b"):
         scan(config, spec)
     assert ModelCards.open(config).get("b").fingerprint == configured_card("b", config).fingerprint

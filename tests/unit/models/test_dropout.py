@@ -80,7 +80,7 @@ def test_a_layer_that_is_used_twice_drops_something_else_the_second_time() -> No
 def test_channels_are_dropped_whole(layer: nn.Module, shape: tuple[int, ...]) -> None:
     rows = _passed(nn.Sequential(layer).eval(), torch.ones(3, 64, *shape)).flatten(2)
     assert torch.equal(rows, rows[:, :, :1].expand_as(rows))
-    assert set(rows.unique().tolist()) == {0.0, 2.0}
+    assert set(rows.flatten().tolist()) == {0.0, 2.0}
 
 
 @pytest.mark.parametrize("layer", [nn.AlphaDropout(0.3), nn.FeatureAlphaDropout(0.3)])
@@ -119,7 +119,7 @@ def test_sums_of_a_sure_pass_hold_no_nan() -> None:
 def test_the_batch_size_changes_no_bit_of_the_passes(tmp_path: Path) -> None:
     images = torch.randn(16, 3, 16, 16)
     small, large = (load_model("m", drop_config(tmp_path, batch_size=size)) for size in (8, 16))
-    parts = [small.outputs(part, OF_PASSES) for part in images.split(8)]
+    parts = [small.outputs(part, OF_PASSES) for part in (images[:8], images[8:])]
     whole = large.outputs(images, OF_PASSES)
     for feature in OF_PASSES:
         assert torch.equal(torch.cat([part[feature] for part in parts]), whole[feature])
