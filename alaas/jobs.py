@@ -220,7 +220,7 @@ class Neighbour(Strict):
 
     id: str
     uri: str
-    kind: Literal["labelled", "chosen"] = Field(description="chosen: one of a smaller rank")
+    kind: Literal["labelled", "chosen"] = Field(description="chosen: before it, by rank or at random")
     distance: float
 
 

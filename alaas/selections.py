@@ -26,7 +26,7 @@ class SelectRequest(Strict):
 class Near(Strict):
     """What a chosen sample is nearest to, by the Euclidean distance of embeddings."""
 
-    kind: Literal["labelled", "chosen"] = Field(description="chosen: one of a smaller rank")
+    kind: Literal["labelled", "chosen"] = Field(description="chosen: before it, by rank or at random")
     id: str = Field(description="of the chosen sample; of a labelled one the row in labelled_embeddings, from 0")
     distance: float
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from strategies.base import Pool, Scores, Selection
+from strategies.batch import RANDOM, Batch
 from strategies.distances import Rows, Squares
 from strategies.neighbours import firsts_of_equals, nearest
 from strategies.ranking import Indices
@@ -31,7 +32,8 @@ class Explanation:
     """For each sample of a selection, in rank order.
 
     `parts`: what its score is made of, by name, each (b,), NaN where there is none. `nearest` (b,): its nearest
-    labelled or earlier chosen sample, labelled ones first among equals, then by rank; None where there is neither.
+    labelled or earlier chosen sample, labelled ones first among equals; None where there is neither. Earlier is what
+    has a smaller rank, and for a strategy's choice also what was drawn at random: that is drawn first.
     `stands_for` (b,): how many samples of the pool have it as their nearest chosen one, by rank among equals; a chosen
     sample has itself, and they add up to N. Both are None where the pool holds no embeddings or is too large, and then
     `warnings` says so.
@@ -62,19 +64,26 @@ def explain(pool: Pool, selection: Selection, *, max_work: int = MAX_WORK) -> Ex
 
 
 def _neighbours(pool: Pool, labelled: Rows, selection: Selection) -> tuple[Neighbour | None, ...]:
-    chosen = pool.features["embeddings"][selection.indices]
+    order = _order_of_choice(selection)
+    indices = selection.indices[order]
+    chosen = pool.features["embeddings"][indices]
     near_labelled, labelled_squares = _nearest(chosen, labelled)
     near_chosen, chosen_squares = _nearest(chosen, chosen, np.arange(len(chosen)))
-    found: list[Neighbour | None] = []
-    for rank in range(len(chosen)):
-        if near_labelled[rank] >= 0 and labelled_squares[rank] <= chosen_squares[rank]:
-            found.append(Neighbour("labelled", int(near_labelled[rank]), math.sqrt(labelled_squares[rank])))
-        elif near_chosen[rank] >= 0:
-            index = int(selection.indices[near_chosen[rank]])
-            found.append(Neighbour("chosen", index, math.sqrt(chosen_squares[rank])))
-        else:
-            found.append(None)
+    found: list[Neighbour | None] = [None] * len(chosen)
+    for place, rank in enumerate(order.tolist()):
+        if near_labelled[place] >= 0 and labelled_squares[place] <= chosen_squares[place]:
+            found[rank] = Neighbour("labelled", int(near_labelled[place]), math.sqrt(labelled_squares[place]))
+        elif near_chosen[place] >= 0:
+            index = int(indices[near_chosen[place]])
+            found[rank] = Neighbour("chosen", index, math.sqrt(chosen_squares[place]))
     return tuple(found)
+
+
+def _order_of_choice(selection: Selection) -> Indices:
+    """Ranks in the order in which the samples were chosen: random draws rank last, and were there first."""
+    is_drawn = isinstance(selection, Batch) and np.array([kind == RANDOM for kind in selection.drawn])
+    ranks = np.arange(len(selection))
+    return np.concatenate([ranks[is_drawn], ranks[~is_drawn]]) if np.any(is_drawn) else ranks
 
 
 def _stands_for(pool: Pool, selection: Selection) -> Indices:

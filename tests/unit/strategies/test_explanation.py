@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from strategies import Neighbour, Pool, Selection, explain, get_strategy, select_batch
+from strategies import Batch, Neighbour, Pool, Selection, explain, get_strategy, select_batch
 from strategies.distances import squared_distances
 from tests.support.pools import embeddings, reordered, sample_ids
 
@@ -109,6 +109,13 @@ def test_k_center_says_the_distance() -> None:
     pool = Pool(list("abc"), {"embeddings": on_a_line(0, 5, 11)})
     selection = get_strategy("KCenterSampling").select(pool, 3)
     assert np.array_equal(selection.parts["distance"], selection.scores)
+
+
+def test_random_draws_were_there_before_the_strategys_choices() -> None:
+    # 9 is drawn, and ranks last; the strategy's 4 is 5 away from it, and 9 knows nothing of 4.
+    batch = Batch(np.array([1, 2]), np.zeros(2), drawn=("strategy", "random"))
+    explanation = explain(Pool(list("abc"), {"embeddings": on_a_line(0, 4, 9)}), batch)
+    assert explanation.nearest == (Neighbour("chosen", 2, 5.0), None)
 
 
 def test_what_would_take_minutes_is_left_out_and_said() -> None:
