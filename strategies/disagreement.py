@@ -27,7 +27,7 @@ Method = Literal["vote_entropy", "consensus_entropy", "mean_kl"]
 def vote_entropy(members: Members) -> Scores:
     """(N,) entropy of the shares of votes in nats; a model votes for its most probable class, the first of equal ones.
 
-    Engelson and Dagan 1996, "Minimizing manual annotation cost in supervised training from corpora".
+    Dagan and Engelson 1995, "Committee-based sampling for training probabilistic classifiers".
     """
     votes = two_sided(members).argmax(axis=2)
     agreeing = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)

@@ -93,8 +93,9 @@ class JointLabels:
         count = len(self._weights) // len(passes)
         labels = np.concatenate([self._drawn(shares, count) for shares in passes])
         joint = self._posteriors * passes[:, labels]
-        totals = joint.sum(axis=0)
-        np.divide(joint, totals, out=self._posteriors, where=totals > 0)  # 0: of products too small for float64
+        self._posteriors = joint / joint.sum(
+            axis=0
+        )  # not 0: by Markov, the chance that its own pass vanishes is 1e-300
 
     def _drawn(self, shares: Array, count: int) -> NDArray[np.int64]:
         """(count,) places in `shares`, each with that chance."""
