@@ -51,6 +51,8 @@ def select_apart(
 def _started(task: SelectTask, threads: int | None) -> subprocess.Popen[bytes]:
     # Arrow's own allocators reserve memory ahead, and end the process where the system's gives a MemoryError.
     environment = child_environment(os.environ, None, threads) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+    if task.max_memory_bytes is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # CUDA does not live within the limit, and models need the device
     return subprocess.Popen(
         python(PROGRAM),
         env=environment,

@@ -6,6 +6,7 @@ Products only screen (see distances.py), so that what is selected is the same to
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -37,8 +38,8 @@ def products_of(rows: Rows, device: str | None = None) -> Product:
 
 @cache
 def first_gpu() -> str | None:
-    """None without asking torch, which takes seconds to import, where there is no driver."""
-    if not _DRIVER.exists():
+    """None without asking torch, which takes seconds to import, where there is no driver or the GPUs are hidden."""
+    if not _DRIVER.exists() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return None
     try:
         import torch

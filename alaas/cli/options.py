@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from alaas.calls import DEFAULT_SERVER
 from alaas.client import Client
-from alaas.jobs import Chosen
+from alaas.jobs import Chosen, Policy
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +40,30 @@ def model_option(help_text: str) -> Callable[[Command], Command]:
         return list(given) if len(given) > 1 else next(iter(given), None)
 
     return click.option("--model", multiple=True, metavar="NAME", callback=named, help=help_text)
+
+
+def policy_options(command: Command) -> Command:
+    """A rule for the batch each; `policy_of` takes them out of what the command got."""
+    exclude = click.File("r", encoding="utf-8")
+    for option in (
+        click.option("--exclude", type=exclude, help="A file with ids, URIs or paths never to choose."),
+        click.option(
+            "--random-share", type=float, help="Share of the budget drawn at random, for unbiased evaluation."
+        ),
+        click.option("--max-per-source", type=int, help="Most samples of one source: scheme, host and folder."),
+        click.option("--max-per-class", type=int, help="Most samples of one predicted class."),
+        click.option("--min-distance", type=float, help="Choose nothing nearer to what is chosen or labelled."),
+    ):
+        command = option(command)
+    return command
+
+
+def policy_of(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Takes the rules out of `options`; None where none is given, which means the server's."""
+    given = {name: options.pop(name) for name in Policy.model_fields}
+    if given["exclude"] is not None:
+        given["exclude"] = [line.strip() for line in given["exclude"] if line.strip()]
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def client_of(url: str, token: str | None) -> Client:

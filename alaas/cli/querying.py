@@ -12,10 +12,19 @@ from typing import Any, TextIO
 
 import click
 
-from alaas.cli.options import as_json, client_of, model_option, print_chosen, print_json, server_options
+from alaas.cli.options import (
+    as_json,
+    client_of,
+    model_option,
+    policy_of,
+    policy_options,
+    print_chosen,
+    print_json,
+    server_options,
+)
 from alaas.client import Client, Selected
 from alaas.errors import InvalidRequest
-from alaas.jobs import Job, JobState, Policy
+from alaas.jobs import Job, JobState
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}  # what the preprocess stage decodes
 _FROM = click.option(
@@ -61,13 +70,7 @@ def push(
 @click.option("--dataset", help="A pushed pool, by name or id, instead of URIS.")
 @click.option("--strategy", help="Default: the server's.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy.")
-@click.option("--min-distance", type=float, help="Choose nothing nearer to what is chosen or labelled (embeddings).")
-@click.option("--max-per-class", type=int, help="Most samples of one predicted class.")
-@click.option("--max-per-source", type=int, help="Most samples of one source: scheme, host and folder.")
-@click.option("--random-share", type=float, help="Share of the budget drawn at random, for unbiased evaluation.")
-@click.option(
-    "--exclude", type=click.File("r", encoding="utf-8"), help="A file with ids, URIs or paths never to choose."
-)
+@policy_options
 @model_option("Default: the server's first. More than once: a committee.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--timeout", "timeout_s", type=float, help="Seconds to wait; the job goes on after it.")
@@ -106,14 +109,6 @@ def named_strategy(client: Client, strategy: str | None, params: Iterable[str]) 
     if not values:
         return strategy
     return {"type": strategy or client.config()["default_strategy"]["type"], **values}
-
-
-def policy_of(options: dict[str, Any]) -> dict[str, Any] | None:
-    """Takes the rules out of `options`; None where none is given, which means the server's."""
-    given = {name: options.pop(name) for name in Policy.model_fields}
-    if given["exclude"] is not None:
-        given["exclude"] = [line.strip() for line in given["exclude"] if line.strip()]
-    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def parameter(text: str) -> tuple[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 import click
 
-from alaas.cli.options import client_of, print_json, print_table
-from alaas.cli.querying import parameter, policy_of
+from alaas.cli.options import client_of, policy_of, policy_options, print_json, print_table
+from alaas.cli.querying import parameter
 from alaas.errors import InvalidRequest
 from alaas.local_selection import select_here
 from alaas.select_form import opened_pool, select_request
@@ -25,11 +25,7 @@ FORMATS = (".csv", ".json")
 @click.option("-b", "--budget", type=int, required=True, help="How many samples to choose.")
 @click.option("--strategy", help="Required without a server; else default: the server's.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy.")
-@click.option("--min-distance", type=float, help="Choose nothing nearer to what is chosen or labelled (embeddings).")
-@click.option("--max-per-class", type=int, help="Most samples of one predicted class.")
-@click.option("--max-per-source", type=int, help="Most samples of one source, as the file's `sources` tell.")
-@click.option("--random-share", type=float, help="Share of the budget drawn at random, for unbiased evaluation.")
-@click.option("--exclude", type=click.File("r", encoding="utf-8"), help="A file with ids never to choose.")
+@policy_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to this file, .csv or .json.")
 @click.option("--plain", is_flag=True, help="Print nothing but the chosen ids, one a line.")
