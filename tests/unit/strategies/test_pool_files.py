@@ -239,6 +239,14 @@ def test_a_parquet_bomb_is_refused() -> None:
     assert isinstance(refused(file), PoolTooLarge)
 
 
+def test_a_parquet_bomb_that_its_footer_does_not_tell_is_refused() -> None:
+    """Equal values are written once with their count."""
+    values = pa.ListArray.from_arrays(pa.array([0, 2**20], pa.int32()), pa.array(np.zeros(2**20, np.float32)))
+    file = parquet(id=["a"], embeddings=values)
+    assert pq.ParquetFile(file).metadata.row_group(0).total_byte_size < 1000
+    assert isinstance(refused(file), PoolTooLarge)
+
+
 def test_a_pool_above_the_cap_is_refused() -> None:
     for file in (npz(ids=np.arange(1001)), parquet(id=np.arange(1001))):
         error = refused(file)
