@@ -298,4 +298,5 @@ class StrategyCard(Strict):
     summary: str
     needs: list[str] = Field(description="features that a model must give, or of labelled samples")
     uses: list[str] = Field(default_factory=list, description="features taken into account where there are any")
+    in_words: str = Field(default="", description="what it needs and uses, for people")
     parameters: dict[str, Any] = Field(description="JSON Schema of the strategy's parameters")

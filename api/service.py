@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flask import Response, request
 
 import alaas
@@ -92,8 +94,26 @@ def strategy_card(name: str) -> StrategyCard:
         summary=strategy.summary,
         needs=sorted(strategy.needs),
         uses=sorted(strategy.uses),
+        in_words=needs_in_words(strategy.needs, strategy.uses),
         parameters=strategy.model_json_schema(),
     )
+
+
+_WORDS = {
+    "pass_sums": "passes with dropout or a committee",
+    "passes": "each of the passes with dropout or of a committee",
+    "committee": "a committee of models",
+    "boundary_distances": "distances to decision boundaries",
+    "labelled_embeddings": "embeddings of labelled samples",
+    "labelled_classes": "labels",
+}
+
+
+def needs_in_words(needs: Collection[str], uses: Collection[str]) -> str:
+    """`embeddings; embeddings of labelled samples if there are any`. A strategy of one's own may need what it likes."""
+    needed, used = ([_WORDS.get(name, name.replace("_", " ")) for name in sorted(names)] for names in (needs, uses))
+    must = ", ".join(needed) or "nothing"
+    return f"{must}; {', '.join(used)} if there are any" if used else must
 
 
 @ROUTES.add("GET", "/v1/config", {200: PublicConfig})

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from alaas import __version__
-from alaas.cli import configuring, querying, records, selecting, serving
+from alaas.cli import configuring, querying, records, selecting, serving, zoo
 from alaas.errors import AlaasError, ConfigError, InvalidRequest, Transient
 
 FAILED, WRONG_USE, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
@@ -41,5 +41,6 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
-for command in (*serving.COMMANDS, *querying.COMMANDS, *selecting.COMMANDS, *records.COMMANDS, *configuring.COMMANDS):
-    main.add_command(command)
+for part in (serving, querying, selecting, records, zoo, configuring):
+    for command in part.COMMANDS:
+        main.add_command(command)

@@ -1,4 +1,4 @@
-"""What the server holds: `alaas jobs`, `datasets`, `strategies`, `models`."""
+"""What the server holds: `alaas jobs`, `datasets`, `models`."""
 
 from __future__ import annotations
 
@@ -120,19 +120,6 @@ def datasets(as_json: bool, url: str, token: str | None) -> None:
 @click.command()
 @as_json
 @server_options
-def strategies(as_json: bool, url: str, token: str | None) -> None:
-    """The strategies that the server knows."""
-    with client_of(url, token) as client:
-        found = client.strategies()
-    if as_json:
-        print_json(found)
-    else:
-        print_table(["name", "needs", "summary"], [(s.name, ", ".join(s.needs) or "-", s.summary) for s in found])
-
-
-@click.command()
-@as_json
-@server_options
 def models(as_json: bool, url: str, token: str | None) -> None:
     """The models that the server serves; the first is the default."""
     with client_of(url, token) as client:
@@ -144,4 +131,4 @@ def models(as_json: bool, url: str, token: str | None) -> None:
         print_table(["name", "modality", "classes", "device", "state"], rows)
 
 
-COMMANDS = (jobs, datasets, strategies, models)
+COMMANDS = (jobs, datasets, models)

@@ -86,8 +86,13 @@ async function showReport(job) {
   const chosen = report.selected.slice(0, SHOWN);
   at("chosen-title").hidden = at("chosen-head").hidden = false;
   at("chosen-title").textContent = `First ${chosen.length} of ${report.selected.length} chosen samples`;
-  at("chosen").replaceChildren(...chosen.map((one) => row(String(one.rank), one.score.toPrecision(6), one.uri)));
+  at("chosen").replaceChildren(...chosen.map((one) => row(String(one.rank), scored(one), one.uri)));
   shownReport = job.id;
+}
+
+function scored(one) {
+  const score = one.score.toPrecision(6);
+  return one.drawn === "strategy" ? score : `${score} (${one.drawn})`;
 }
 
 function clearReport() {

@@ -159,7 +159,7 @@ def test_jobs_are_listed_shown_cancelled_and_reported(run: Run, server: FakeServ
 def test_what_the_server_holds_is_listed(run: Run) -> None:
     run("push", *URLS, "--dataset", "mine")
     assert "id-mine  3        0         2026-01-01 00:00:00+00:00  mine" in run("datasets").output
-    assert "RandomSampling  -      By lot." in run("strategies").output
+    assert "RandomSampling  -      -           By lot." in run("strategies").output
     assert "resnet18  vision    1000     -       the file is corrupt" in run("models").output
     for command in ("datasets", "strategies", "models"):
         assert len(json.loads(run(command, "--json").stdout)) == 1

@@ -104,4 +104,6 @@ def test_strategies_are_listed_with_what_they_need_and_use(client: FlaskClient) 
     assert cards["KCenterSampling"]["needs"] == ["embeddings"]
     assert cards["KCenterSampling"]["uses"] == ["labelled_embeddings"]
     assert cards["RandomSampling"]["needs"] == cards["RandomSampling"]["uses"] == []
-    assert all(card["summary"] for card in cards.values())
+    assert cards["KCenterSampling"]["in_words"] == "embeddings; embeddings of labelled samples if there are any"
+    assert cards["RandomSampling"]["in_words"] == "nothing"
+    assert all(card["summary"] and card["in_words"] for card in cards.values())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from strategies import Pool
+from alaas.config import parse_config
+from alaas_workers.own_strategies import register_own
+from strategies import Pool, get_strategy, registry
 from strategies.registry import load_strategy
 from tests.support.pools import features_for, sample_ids
 
@@ -25,6 +29,27 @@ def test_the_example_of_the_zoo_prints_what_its_comment_says(capsys: pytest.Capt
     code = first_python_block("strategies.md")
     exec(compile(code, "strategies.md", "exec"), {})  # our own page
     assert f"# {capsys.readouterr().out.strip()}\n" in code
+
+
+def test_the_example_of_policies_prints_what_its_comment_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / "strategies.md").read_text(encoding="utf-8").split("## Batch policies\n")[1]
+    code = page.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "strategies.md", "exec"), {})  # our own page
+    assert f"# {capsys.readouterr().out.strip()}\n" in code
+
+
+def test_the_configuration_of_the_how_to_makes_its_class_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an operator does it: the class in a package of theirs, and the lines of YAML."""
+    monkeypatch.setattr(registry, "_registered", {})
+    page = (DOCS / "how-to-add-a-strategy.md").read_text(encoding="utf-8")
+    given = yaml.safe_load(textwrap.dedent(page.split("```yaml\n")[1].split("```")[0]))
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "my_strategy.py").write_text(first_python_block("how-to-add-a-strategy.md"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = parse_config(given)
+    register_own(config)
+    parameters = dict(config.strategy)
+    assert get_strategy(parameters.pop("type"), parameters).model_dump() == {"power": 2.0}
 
 
 def test_the_class_of_the_how_to_selects_as_the_example_does() -> None:
