@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -85,7 +84,7 @@ def _write(answer: SelectAnswer, path: Path) -> None:
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() == ".json":
-                json.dump(answer.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
+                file.write(answer.model_dump_json(indent=2) + "\n")
             else:
                 _write_csv(answer, file)
     except OSError as error:
