@@ -15,6 +15,7 @@ from alaas_workers.model_cards import row_bytes
 from alaas_workers.wanted import Wanted, check_same_classes, wanted_of
 
 _CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
+_Asked = tuple[ModelCard, tuple[Feature, ...]]  # a model, and what inference computes with it
 
 
 class JobRefused(AlaasError):
@@ -33,28 +34,31 @@ def spec_of(record: JobRecord, cards: Sequence[ModelCard], room_bytes: int | Non
     `cards`: of the job's models, in its order. `room_bytes`: the memory limit of the cache's Redis; None: it has none.
     """
     wanted = wanted_of(record)
-    features = features_needed(wanted, len(cards), config)
-    asked = [card for card, of_model in zip(cards, features, strict=True) if of_model]
-    for card in asked:
-        if card.fingerprint is None and card.error is not None:
-            raise JobRefused(_model_failed(card))
-    if any(card.fingerprint is None for card in asked):
+    asked = list(zip(cards, features_needed(wanted, len(cards), config), strict=True))
+    if not _are_known([card for card, features in asked if features]):
         return None
+    _check(wanted, cards)
+    # A scan ahead takes what there is; a query was just seen to get all of it.
+    given = [(card, tuple(f for f in features if f in (card.outputs or ()))) for card, features in asked]
+    members = [_member(record, card, features) for card, features in _that_fit(record, given, room_bytes)]
+    return replace(members[0], others=tuple(members[1:]))
+
+
+def _are_known(cards: Sequence[ModelCard]) -> bool:
+    unknown = [card for card in cards if card.fingerprint is None]
+    for card in unknown:
+        if card.error is not None:
+            raise JobRefused(_model_failed(card))
+    return not unknown
+
+
+def _check(wanted: Wanted | None, cards: Sequence[ModelCard]) -> None:
     try:
         check_same_classes(cards)
         if wanted is not None:
             wanted.check_cards(cards)
     except ModelError as error:
         raise JobRefused(_not_so(error)) from error
-    # A scan ahead takes what there is; a query was just seen to get all of it.
-    given = [
-        tuple(f for f in of_model if f in (card.outputs or ())) for card, of_model in zip(cards, features, strict=True)
-    ]
-    members = [
-        _member(record, card, of_model)
-        for card, of_model in zip(cards, _that_fit(record, cards, given, room_bytes), strict=True)
-    ]
-    return replace(members[0], others=tuple(members[1:]))
 
 
 def features_needed(wanted: Wanted | None, models: int, config: Config) -> list[tuple[Feature, ...]]:
@@ -72,26 +76,22 @@ def _member(record: JobRecord, card: ModelCard, features: tuple[Feature, ...]) -
     return JobSpec(record.owner, record.dataset_id, card.name, fingerprint, transform, features, passes)
 
 
-def _that_fit(
-    record: JobRecord, cards: Sequence[ModelCard], features: list[tuple[Feature, ...]], room_bytes: int | None
-) -> list[tuple[Feature, ...]]:
+def _that_fit(record: JobRecord, asked: list[_Asked], room_bytes: int | None) -> list[_Asked]:
     """A scan ahead keeps what fits into the cache; a query that does not fit could never be answered."""
-    needed = _cost_bytes(record, cards, features)
+    needed = _cost_bytes(record, asked)
     if room_bytes is None or needed <= (may_take := _CACHE_SHARE * room_bytes):
-        return features
+        return asked
     if record.kind == "scan":
-        first_only = [of_model[:1] for of_model in features]
-        if _cost_bytes(record, cards, first_only) <= may_take:
+        first_only = [(card, features[:1]) for card, features in asked]
+        if _cost_bytes(record, first_only) <= may_take:
             return first_only
     raise JobRefused(_cache_too_small(needed, round(may_take)))
 
 
-def _cost_bytes(record: JobRecord, cards: Sequence[ModelCard], features: list[tuple[Feature, ...]]) -> int:
+def _cost_bytes(record: JobRecord, asked: list[_Asked]) -> int:
     """What the features of the job's pool take in the cache."""
     return record.unlabelled * sum(
-        feature_cost_bytes(row_bytes(card, feature))
-        for card, of_model in zip(cards, features, strict=True)
-        for feature in of_model
+        feature_cost_bytes(row_bytes(card, feature)) for card, features in asked for feature in features
     )
 
 
