@@ -67,7 +67,7 @@ class StrategyContract:
     def test_rows_that_are_not_finite_are_named(self, strategy: Strategy, features: Features, wrong: float) -> None:
         for name, values in features.items():
             broken = values.copy()
-            broken[[2, 5], -1] = wrong
+            broken.reshape(len(broken), -1)[[2, 5], -1] = wrong  # a view, also where rows are single values
             with pytest.raises(StrategyError, match=f"{name}: rows 2, 5 ") as caught:
                 select(strategy, features | {name: broken}, 3)
             assert (caught.value.field, caught.value.rows) == (name, (2, 5))
