@@ -17,7 +17,7 @@ from strategies.ranking import Indices
 
 _ROWS, _POINTS = 512, 2048  # of one product: 4 MiB of float32
 _FEW = 4  # exact distances for each row, above which another screen costs less
-_LARGE = 2.0**50  # magnitudes of which float32 products may overflow, or vanish below its inverse
+_LARGE = 2.0**50  # magnitudes of which float32 products may overflow; what vanishes there is screened again
 _FAR = float(np.finfo(np.float64).max)
 
 
@@ -147,9 +147,8 @@ def _norms(rows: Rows) -> Squares:
 
 def _kind(rows: Rows, points: Rows) -> type[np.floating]:
     largest = max(largest_magnitude(rows), largest_magnitude(points))
-    is_risky = 0 < largest <= 1 / _LARGE or largest >= _LARGE
     kind = np.result_type(rows.dtype, points.dtype, np.float32)
-    return np.float64 if is_risky or kind != np.float32 else np.float32
+    return np.float64 if largest >= _LARGE or kind != np.float32 else np.float32
 
 
 def _slices(count: int, step: int) -> Iterator[slice]:

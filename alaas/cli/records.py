@@ -99,6 +99,8 @@ def print_report(job_id: str, failed: bool, as_json: bool, url: str, token: str 
         print_table(["code", "detail", "uri"], [(bad.code, bad.detail, bad.uri) for bad in report.failed])
     else:
         print_chosen(report.selected, [one.uri for one in report.selected])
+        for warning in report.warnings:
+            click.echo(f"warning: {warning}", err=True)
         if report.failed:
             click.echo(f"{len(report.failed)} of {report.pool} samples were left out (--failed lists them)", err=True)
 

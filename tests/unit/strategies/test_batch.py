@@ -287,6 +287,45 @@ def test_a_strategy_that_proposes_copies_is_asked_for_more_each_time() -> None:
     assert len(OneAtATime.asked) < 10
 
 
+class Watching(Strategy):
+    """Proposes the first ids, and keeps what it was shown."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+    uses: ClassVar[frozenset[str]] = frozenset({"labelled_embeddings"})
+    summary: ClassVar[str] = "in the order of ids"
+    shown: ClassVar[list[tuple[list[float], list[float]]]] = []
+
+    def choose(self, pool: Pool, budget: int, rng: np.random.Generator) -> Selection:
+        labelled = pool.features.get("labelled_embeddings", np.empty((0, 1)))
+        self.shown.append((pool.features["embeddings"][:, 0].tolist(), labelled[:, 0].tolist()))
+        return Selection(np.argsort(list(pool.ids), kind="stable")[:budget], np.zeros(budget))
+
+
+class WatchingClasses(Watching):
+    uses: ClassVar[frozenset[str]] = frozenset({"labelled_embeddings", "labelled_classes"})
+    summary: ClassVar[str] = "in the order of ids, knowing classes"
+
+
+def shown_to(strategy: Watching) -> list[tuple[list[float], list[float]]]:
+    features = {
+        "embeddings": on_a_line(0, 1, 10, 11, 20, 21),
+        "labelled_embeddings": on_a_line(22),
+        "labelled_classes": np.array([1.0], dtype=np.float32),
+    }
+    Watching.shown.clear()
+    select_batch(strategy, Pool(list("abcdef"), features), 2, BatchPolicy(min_distance=1.5))
+    return list(Watching.shown)
+
+
+def test_a_round_shows_only_what_may_be_taken_and_what_was_taken_as_labelled() -> None:
+    # 21 is near what is labelled. Of 0 and 1, the first two by id, 0 is taken; then 1 is near it, and 10 is taken.
+    assert shown_to(Watching()) == [([0, 1, 10, 11, 20], [22]), ([10, 11, 20], [22, 0])]
+
+
+def test_what_was_taken_is_not_labelled_for_a_strategy_that_looks_at_classes() -> None:
+    assert [labelled for _, labelled in shown_to(WatchingClasses())] == [[22], [22]]
+
+
 def test_after_the_last_round_the_rest_is_filled_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "MAX_ROUNDS", 2)
     rows = np.repeat(np.arange(100, dtype=np.float32) * 10, 20)[:, None]
