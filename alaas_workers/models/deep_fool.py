@@ -7,7 +7,6 @@ Learning for Deep Networks: a Margin Based Approach". L2 over the input as the t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
@@ -24,15 +23,6 @@ NEVER = torch.finfo(torch.float32).max
 _TIED = 2.0**-20  # of two scores' size: float32 cannot tell on which side of the boundary such a point is
 
 
-@dataclass
-class _Linear:
-    """A model (N, C) at a point, as if it were linear: K of its classes (N, K), and their gradients (K, N, D)."""
-
-    all_scores: torch.Tensor
-    classes: torch.Tensor
-    gradients: torch.Tensor
-
-
 def boundary_distances(scores_of: Scores, batch: torch.Tensor, progress: Callable[[], None]) -> torch.Tensor:
     """(N, 1) float32 for `batch` (N, ...); NEVER where no boundary is reached, NaN where the scores are not finite.
 
@@ -46,36 +36,34 @@ def boundary_distances(scores_of: Scores, batch: torch.Tensor, progress: Callabl
     classes: torch.Tensor | None = None
     for _ in range(MAX_STEPS):
         # Rows that are through stay in the batch: its size decides how matrices are multiplied, and so the rounding.
-        linear = _linear_at(scores_of, start + (1 + OVERSHOOT) * moved.view_as(start), classes)
+        point = (start + (1 + OVERSHOOT) * moved.view_as(start)).requires_grad_(True)
+        with torch.enable_grad():
+            graph = scores_of(point)
+        scores = graph.detach()
         if classes is None:
-            classes = linear.classes
-            distances[~torch.isfinite(linear.all_scores).all(1)] = torch.nan
-        reached = is_open & _has_reached(linear.all_scores, classes[:, 0])
+            classes = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :MAX_CLASSES]
+            is_open = torch.isfinite(scores).all(1)
+            distances[~is_open] = torch.nan
+        reached = is_open & _has_reached(scores, classes[:, 0])
         distances = torch.where(reached[:, None], torch.linalg.vector_norm(moved, dim=1, keepdim=True), distances)
-        step, can_step = _step(linear)
-        is_open &= ~reached & can_step
-        moved += torch.where(is_open[:, None], step, 0)
-        progress()
+        is_open &= ~reached
         if not bool(is_open.any()):
             break
+        step, has_way = _step(scores.gather(1, classes), _gradients(graph, classes, point))
+        is_open &= has_way
+        moved += torch.where(is_open[:, None], step, 0)
+        progress()
     return distances
 
 
-def _linear_at(scores_of: Scores, point: torch.Tensor, classes: torch.Tensor | None) -> _Linear:
-    """`classes`: None for the best at this point, best first."""
+def _gradients(scores: torch.Tensor, classes: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    """(K, N, D) of each row's K classes (N, K) with respect to its point."""
     with torch.enable_grad():
-        point.requires_grad_(True)
-        all_scores = scores_of(point)
-        if classes is None:
-            ranked = torch.sort(all_scores.detach(), dim=1, descending=True, stable=True)
-            classes = ranked.indices[:, :MAX_CLASSES]
-        scores = all_scores.gather(1, classes)
+        chosen = scores.gather(1, classes)
         # The rows do not depend on one another, so that one backward pass gives a class's gradient of every row.
-        gradients = [
-            torch.autograd.grad(scores[:, number].sum(), point, retain_graph=number + 1 < classes.shape[1])[0]
-            for number in range(classes.shape[1])
-        ]
-    return _Linear(all_scores.detach(), classes, torch.stack([each.flatten(1) for each in gradients]))
+        sums = [chosen[:, number].sum() for number in range(classes.shape[1])]
+        gradients = [torch.autograd.grad(one, point, retain_graph=one is not sums[-1])[0] for one in sums]
+    return torch.stack([each.flatten(1) for each in gradients])
 
 
 def _has_reached(scores: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
@@ -86,10 +74,11 @@ def _has_reached(scores: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
     return (own - best <= _TIED * (own.abs() + best.abs()))[:, 0]
 
 
-def _step(linear: _Linear) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, D) to the nearest of the boundaries as they look from here, and (N,) whether there is a way to any."""
-    slopes = linear.gradients[1:] - linear.gradients[0]
-    scores = linear.all_scores.gather(1, linear.classes)
+def _step(scores: torch.Tensor, gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, D) to the nearest boundary of the linear model that `gradients` (K, N, D) make of `scores` (N, K), the
+    predicted class first; and (N,) whether there is a way to any.
+    """
+    slopes = gradients[1:] - gradients[0]
     gaps = (scores[:, :1] - scores[:, 1:]).T.abs()
     steepness = torch.linalg.vector_norm(slopes, dim=2)
     ways = torch.where(steepness > 0, gaps / steepness, torch.inf)
