@@ -15,10 +15,10 @@ from tests.support.pools import sample_ids
 Rows = NDArray[Any]
 
 
-def select(margins: Rows, rows: Rows, budget: int, seed: int = 0, **parameters: Any) -> Selection:
+def select(margins: Rows, rows: Rows, budget: int, **parameters: Any) -> Selection:
     """Of samples of two classes whose probabilities lie so far apart."""
     p = np.column_stack([1 + np.asarray(margins), 1 - np.asarray(margins)]) / 2
-    pool = Pool(sample_ids(len(p)), {"probabilities": p, "embeddings": rows.astype(np.float32)}, seed)
+    pool = Pool(sample_ids(len(p)), {"probabilities": p, "embeddings": rows.astype(np.float32)})
     return get_strategy("ClusterMargin", parameters).select(pool, budget)
 
 
@@ -65,7 +65,9 @@ def test_only_the_lowest_margins_are_candidates() -> None:
 
 
 def test_within_a_cluster_the_choice_is_drawn() -> None:
-    firsts = [select(np.linspace(0, 1, 10), blobs(10), 1, seed, clusters=1).indices[0] for seed in range(200)]
+    pool = Pool(sample_ids(10), {"probabilities": np.full((10, 2), 0.5), "embeddings": blobs(10)})
+    strategy = get_strategy("ClusterMargin", {"clusters": 1})
+    firsts = [strategy.select(pool, 1, np.random.default_rng(seed)).indices[0] for seed in range(200)]
     assert min(np.bincount(firsts, minlength=10)) >= 5
 
 

@@ -69,10 +69,12 @@ def test_the_number_of_threads_changes_nothing() -> None:
 def test_one_thread_is_used_from_the_first_call_on() -> None:
     """A limit on threads does not reach a library that is loaded after it was set."""
     program = """
-import numpy, sklearn, threadpoolctl
+import numpy, sys, threadpoolctl
 from strategies import clustering
+assert "sklearn" not in sys.modules
 seen = []
 def fit(points, seeds, rng, weights):
+    import sklearn.cluster
     seen.extend(info["num_threads"] for info in threadpoolctl.threadpool_info())
     return seeds
 clustering._lloyd = fit

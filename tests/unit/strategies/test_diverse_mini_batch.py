@@ -27,7 +27,9 @@ def test_only_the_most_uncertain_are_candidates(beta: float, candidates: int) ->
     rng = np.random.default_rng(0)
     margins = rng.permutation(60) / 60
     selection = select(margins, rng.normal(size=(60, 3)), 8, beta=beta)
-    assert set(selection.indices.tolist()) <= set(np.argsort(margins)[:candidates].tolist())
+    likely = np.argsort(margins)[:candidates]
+    assert set(selection.indices.tolist()) <= set(likely.tolist())
+    assert selection.scores.sum() == pytest.approx((1 - margins[likely]).sum())
 
 
 def test_beta_is_10_by_default() -> None:

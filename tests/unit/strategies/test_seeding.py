@@ -48,6 +48,16 @@ def test_a_draw_comes_with_its_squared_distance_to_the_nearest_drawn_before() ->
         assert square == pytest.approx(((before - whole[row]) ** 2).sum(axis=1).min(), rel=1e-9)
 
 
+def test_small_distances_far_from_0_are_exact() -> None:
+    """The error of a product there is larger than distances are."""
+    points = 2.0**24 + np.random.default_rng(1).integers(0, 5, size=(200, 3))
+    drawn = draws(OuterProducts(points), 200)
+    assert len(drawn) == len(np.unique(points, axis=0))
+    for number, (row, square) in enumerate(drawn[1:], start=1):
+        before = points[[earlier for earlier, _ in drawn[:number]]]
+        assert square == ((before - points[row]) ** 2).sum(axis=1).min()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     rows=hnp.arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(3, 20)), elements=st.integers(-2, 2)),
