@@ -52,7 +52,7 @@ class Room:
         dataset_id = dataset_id or self.dataset(count)
         record = new_job(self.catalog, dataset_id=dataset_id, strategy={"type": strategy})
         features = (Feature.EMBEDDINGS,) if strategy == "KCenterSampling" else (Feature.PROBABILITIES,)
-        spec = JobSpec(OWNER, record.dataset_id, record.model, "f", "t", features)
+        spec = JobSpec(OWNER, record.dataset_id, "small", "f", "t", features)
         assert self.ledger.open_job(record.id, spec, record.unlabelled)
         return record
 
@@ -130,7 +130,7 @@ def test_a_pool_that_is_known_already_goes_straight_to_its_selection(room: Room)
 
 def test_a_job_that_needs_no_features_goes_straight_to_its_selection(room: Room) -> None:
     record = new_job(room.catalog, dataset_id=room.dataset(9), strategy={"type": "RandomSampling"})
-    room.ledger.open_job(record.id, JobSpec(OWNER, record.dataset_id, record.model, "", "", ()), 9)
+    room.ledger.open_job(record.id, JobSpec(OWNER, record.dataset_id, "small", "", "", ()), 9)
     assert [unit.stage for unit in room.plan(record, room.planner(4))] == [Stage.SELECTION]
 
 
@@ -211,7 +211,7 @@ def test_a_job_that_starts_anew_is_looked_at_anew(room: Room) -> None:
     job = the_job(room.ledger, record.id)
     planner.next_chunk(job)
     room.ledger.forget(record.id)
-    spec = JobSpec(OWNER, record.dataset_id, record.model, "other weights", "t", (Feature.PROBABILITIES,))
+    spec = JobSpec(OWNER, record.dataset_id, "small", "other weights", "t", (Feature.PROBABILITIES,))
     room.ledger.open_job(record.id, spec, 20)
     room.planner(4).next_chunk(the_job(room.ledger, record.id))
     room.plan(record, planner)
