@@ -199,7 +199,7 @@ differences at the top are within their errors.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--start", type=int, default=20, help="labels to begin with")
     parser.add_argument("--budget", type=int, default=20, help="labels bought in each round")
     parser.add_argument("--rounds", type=int, default=10)

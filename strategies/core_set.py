@@ -29,7 +29,7 @@ class CoreSet(Strategy):
     max_pool: int = Field(default=2_000, ge=1, le=50_000, description="refuse pools of more samples: quadratic memory")
     node_limit: int = Field(default=50, ge=1, le=1_000_000, description="of branch and bound, for each radius tried")
     solver_entries: int = Field(
-        default=500_000,
+        default=100_000,
         ge=0,
         le=10**12,
         description="non-zeros of all models solved; then the best radius so far stands",

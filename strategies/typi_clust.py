@@ -97,9 +97,9 @@ class _Turn(NamedTuple):
 def neighbour_distances(points: Rows, count: int, rng: np.random.Generator) -> Scores:
     """(S,) the mean Euclidean distance of each of `points` (S, d), around 0, to its `count` nearest others.
 
-    Among REFERENCE of them, drawn, where they are more. Inf for a lone point. Matrix products find the neighbours, in the
-    precision of the points (on one thread, see the caller); their distances are exact. O(S min(S, REFERENCE) d) time,
-    and a block of memory.
+    Among REFERENCE of them, drawn, where they are more. Inf for a lone point. Matrix products find the neighbours, in
+    the precision of the points (on one thread, see the caller); their distances are exact. O(S min(S, REFERENCE) d)
+    time, and a block of memory.
     """
     if len(points) == 1:
         return np.array([np.inf])

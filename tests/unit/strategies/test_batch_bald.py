@@ -40,6 +40,7 @@ def votes(*rows: str) -> Array:
     return np.eye(2, dtype=np.float32)[[[int(vote) for vote in row] for row in rows]]
 
 
+@pytest.mark.shows("BatchBALD", "a copy of a chosen sample tells nothing more")
 def test_a_copy_of_a_good_question_tells_nothing_more() -> None:
     members = votes("0011", "0011", "0101", "0000")
     members[2] = 0.9 * members[2] + 0.05
@@ -73,6 +74,7 @@ def test_passes_that_all_agree_are_ordered_by_hash() -> None:
     assert selection.scores.tolist() == [0.0] * 20
 
 
+@pytest.mark.shows("BatchBALD", "a batch of one is BALD's")
 def test_one_sample_is_that_of_bald() -> None:
     members = random_members(np.random.default_rng(0), 200, 6, 4).astype(np.float32)
     bald = get_strategy("BayesianDisagreement").select(Pool(sample_ids(200), {"passes": members}), 1)
@@ -81,6 +83,7 @@ def test_one_sample_is_that_of_bald() -> None:
     assert selection.scores.tolist() == pytest.approx(bald.scores.tolist(), abs=1e-7)
 
 
+@pytest.mark.shows("BatchBALD", "the joint information of all configurations, by brute force")
 def test_gains_are_those_of_all_configurations_by_brute_force() -> None:
     for seed in range(40):
         members = random_members(np.random.default_rng(seed), 6, 3 + seed % 3, 2 + seed % 3)
@@ -94,6 +97,7 @@ def test_gains_are_those_of_all_configurations_by_brute_force() -> None:
         assert not joint.is_sampled
 
 
+@pytest.mark.shows("BatchBALD", "drawn configurations estimate what all of them give")
 def test_drawn_configurations_estimate_what_all_of_them_give() -> None:
     members = random_members(np.random.default_rng(1), 30, 5, 3)
     estimates = []
@@ -200,6 +204,7 @@ def test_copies_at_any_place_gain_the_same_to_the_last_bit_and_go_by_hash() -> N
         left.remove(row)
 
 
+@pytest.mark.shows("BatchBALD", "one BLAS thread or two give the same bits")
 def test_the_order_of_the_pool_changes_no_bit_with_one_thread_or_two() -> None:
     threadpoolctl = pytest.importorskip("threadpoolctl")
     rng = np.random.default_rng(8)
@@ -231,6 +236,7 @@ def test_float16_is_taken_as_it_is() -> None:
     assert select(members, 10).indices.tolist() == select(members.astype(np.float64), 10).indices.tolist()
 
 
+@pytest.mark.shows("BatchBALD", "scikit-activeml 1.0.1 on 250 random problems")
 def test_scikit_activeml_chooses_alike_on_hundreds_of_random_problems() -> None:
     for seed in range(250):
         rng = np.random.default_rng(seed)

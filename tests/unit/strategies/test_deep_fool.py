@@ -17,6 +17,7 @@ def select(distances: list[list[float]], budget: int) -> Selection:
     return get_strategy("DeepFool").select(Pool(sample_ids(len(distances)), features), budget)
 
 
+@pytest.mark.shows("DeepFool", "the smallest distance comes first, never reached comes last")
 def test_the_smallest_distance_is_first_and_never_is_last() -> None:
     selection = select([[2.0], [NEVER], [0.0], [0.5], [1e30]], 5)
     assert selection.indices.tolist() == [2, 3, 0, 4, 1]
@@ -28,6 +29,7 @@ def test_a_sample_on_the_boundary_scores_zero_without_a_sign() -> None:
     assert str(select([[0.0]], 1).scores[0]) == "0.0"
 
 
+@pytest.mark.shows("DeepFool", "samples that never reached a boundary are ordered by hash")
 def test_samples_that_never_reached_a_boundary_are_ordered_by_hash() -> None:
     assert select([[NEVER]] * 20, 20).indices.tolist() == np.argsort(hash_keys(sample_ids(20), 0)).tolist()
 

@@ -30,18 +30,21 @@ def similarities(rows: Array) -> Array:
     return np.asarray((1 + unit @ unit.T) / 2)
 
 
+@pytest.mark.shows("InformationDensity", "densities worked out by hand")
 def test_density_is_the_mean_similarity_worked_out_by_hand() -> None:
     half = np.sqrt(0.5)
     cosines = [(1 + 0 - 1 + half) / 4, (0 + 1 + 0 + half) / 4, (-1 + 0 + 1 - half) / 4, (half + half - half + 1) / 4]
     assert pool_density(EVERY_COSINE).tolist() == pytest.approx([(1 + mean) / 2 for mean in cosines], abs=1e-8)
 
 
+@pytest.mark.shows("InformationDensity", "nearest neighbours worked out by hand")
 def test_neighbours_are_the_nearest_others_worked_out_by_hand() -> None:
     nearest = [np.sqrt(0.5), np.sqrt(0.5), 0.0, np.sqrt(0.5)]
     density = neighbour_density(EVERY_COSINE, np.arange(4), 1)
     assert density.tolist() == pytest.approx([(1 + cosine) / 2 for cosine in nearest], abs=1e-8)
 
 
+@pytest.mark.shows("InformationDensity", "an outlier as uncertain as the crowd comes last")
 def test_an_outlier_as_uncertain_as_the_crowd_comes_last() -> None:
     rows = np.random.default_rng(0).normal(size=(50, 8)) * 0.1 + [1, 0, 0, 0, 0, 0, 0, 0]
     rows[17] *= -1
@@ -92,6 +95,7 @@ def test_beta_moves_the_choice_from_the_uncertain_to_the_typical() -> None:
     assert select(p, rows, 1, beta=1).indices.tolist() == [1]
 
 
+@pytest.mark.shows("InformationDensity", "densities equal those of all similarities, by brute force")
 @pytest.mark.parametrize("neighbours", [1, 7, 59, 1000])
 def test_densities_are_those_of_all_similarities(neighbours: int) -> None:
     rows = np.random.default_rng(3).normal(size=(60, 16)).astype(np.float32)
@@ -133,6 +137,7 @@ def test_a_reference_is_drawn_by_seed() -> None:
     assert one == again != other
 
 
+@pytest.mark.shows("InformationDensity", "one BLAS thread or two give the same bits")
 @pytest.mark.parametrize("neighbours", [None, 4])
 def test_the_order_of_the_pool_changes_no_bit_with_one_thread_or_two(neighbours: int | None) -> None:
     threadpoolctl = pytest.importorskip("threadpoolctl")
