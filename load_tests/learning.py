@@ -194,6 +194,10 @@ is how far the whole curve lies above that of random, in points, with its standa
 
 One small data set says that a strategy works, not which one is best for yours: digits are clean, balanced and easy. The
 differences at the top are within their errors.
+
+QUIRE and ExpectedErrorReduction score by a kernel classifier of their own, and not by the network. They compute what
+their papers and scikit-activeml do ([conformance](conformance.md)), and on these embeddings that is worse than random;
+QUIRE also when it was asked for one sample at a time. Take them for comparison, not as a first choice.
 """
 
 

@@ -245,7 +245,7 @@ def cases(options: argparse.Namespace, size: int) -> Iterator[Case]:
         for budget in options.budgets if size == options.sizes[0] else options.budgets[:1]:
             count = capped(name, size)
             yield Case("ours", name, count, min(budget, count))
-            if name in THEIRS and size == options.sizes[0]:
+            if name in THEIRS and size == options.sizes[0] and budget == options.budgets[0]:
                 yield Case("scikit-activeml", name, count, min(budget, count))
     if "KCenterSampling" in names and size == options.sizes[0]:
         for budget in options.budgets:
