@@ -7,9 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from alaas.jobs import Chosen, Neighbour
+from alaas.jobs import Chosen, Neighbour, Problem
 from alaas_workers.catalog import JobRecord, PoolSample
-from strategies import BatchPolicy, Explanation, Pool, Strategy, explain, get_policy, get_strategy, select_batch
+from strategies import (
+    BatchPolicy,
+    Explanation,
+    Pool,
+    Strategy,
+    StrategyError,
+    explain,
+    get_policy,
+    get_strategy,
+    select_batch,
+)
+from strategies.caps import refuse_above_cap
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,20 @@ def choice_of(record: JobRecord, pool: Pool, samples: Sequence[PoolSample], labe
         for rank, index in enumerate(batch.indices.tolist())
     ]
     return Choice(chosen, [*batch.warnings, *explanation.warnings])
+
+
+def refuse_above_cap_of(record: JobRecord) -> None:
+    """Raises StrategyError where the strategy's own `max_pool` is less than the job's pool: before it is scanned."""
+    cap = (record.strategy or {}).get("max_pool")
+    if isinstance(cap, int):
+        refuse_above_cap(str((record.strategy or {})["type"]), record.unlabelled, cap, "max_pool")
+
+
+def strategy_refused(error: StrategyError, record: JobRecord) -> Problem:
+    """A failed job's error; its field is the strategy's parameter where the error names one."""
+    title = "The strategy cannot be used so"
+    field = f"strategy.{error.field}" if error.field in (record.strategy or {}) else "strategy"
+    return Problem(title=title, status=422, code="strategy_error", detail=str(error), field=field)
 
 
 def source_of(uri: str) -> str:

@@ -10,9 +10,11 @@ from alaas.errors import AlaasError, ModelError
 from alaas.jobs import OF_PASSES, Feature, ModelCard, Problem
 from alaas_workers.cache import feature_cost_bytes
 from alaas_workers.catalog import JobRecord
+from alaas_workers.choosing import refuse_above_cap_of, strategy_refused
 from alaas_workers.ledger import JobSpec
 from alaas_workers.model_cards import row_bytes
 from alaas_workers.wanted import Wanted, check_same_classes, wanted_of
+from strategies import StrategyError
 
 _CACHE_SHARE = 0.8  # of the cache's memory that one job's features may take
 _Asked = tuple[ModelCard, tuple[Feature, ...]]  # a model, and what inference computes with it
@@ -33,6 +35,10 @@ def spec_of(record: JobRecord, cards: Sequence[ModelCard], room_bytes: int | Non
 
     `cards`: of the job's models, in its order. `room_bytes`: the memory limit of the cache's Redis; None: it has none.
     """
+    try:
+        refuse_above_cap_of(record)
+    except StrategyError as error:
+        raise JobRefused(strategy_refused(error, record)) from error
     wanted = wanted_of(record)
     asked = list(zip(cards, features_needed(wanted, len(cards), config), strict=True))
     if not _are_known([card for card, features in asked if features]):

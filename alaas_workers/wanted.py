@@ -45,6 +45,12 @@ class Wanted:
         first = tuple(feature for feature in Feature if feature.value in needed)
         return [first, *[(Feature.PROBABILITIES,)] * (models - 1)]
 
+    def check_names(self) -> None:
+        """Raises InvalidRequest for an array that no fleet can make."""
+        known = {*Feature, "committee", f"{LABELLED}embeddings", f"{LABELLED}classes"}
+        for name in sorted(self.needs - known):
+            raise InvalidRequest(f"{self.strategy} needs {name}, which no fleet computes", field="strategy")
+
     def check_count(self, models: int) -> None:
         """Raises InvalidRequest for one model where a committee is needed, and for a committee that is of no use."""
         if models == 1 and "committee" in self.needs:

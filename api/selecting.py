@@ -65,10 +65,13 @@ def _refusal_of(task: SelectTask, file: IO[bytes], answer: IO[bytes]) -> bytes |
     except MemoryError:
         detail = f"the selection takes more memory than is allowed ({task.max_memory_bytes} bytes)"
         return refusal(detail, "file", is_too_large=True)
-    except ModuleNotFoundError as error:
-        return refusal(
-            f"{error.name} is not installed: install alaas[server], or give an NPZ file", "file", is_too_large=False
-        )
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "pyarrow":
+            detail = "pyarrow is not installed: install alaas[server], or give an NPZ file"
+            return refusal(detail, "file", is_too_large=False)
+        logger.exception("the selection failed")
+        detail = f"the strategy failed with {type(error).__name__}; the log of the server or of this command has it"
+        return refusal(detail, "strategy", is_too_large=False)
     return None
 
 
@@ -150,6 +153,11 @@ def _warnings(budget: int, size: int) -> list[str]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # the thread that waits for the parent would hold the interpreter's own end up
+    code = 1
+    try:
+        code = main()
+    except BaseException:
+        logger.exception("the selection ended early")
+    finally:
+        sys.stdout.flush()
+        os._exit(code)  # the thread that waits for the parent would hold the interpreter's own end up

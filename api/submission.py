@@ -16,6 +16,7 @@ from alaas_workers.sources import check_uri
 from alaas_workers.wanted import check_same_classes, wanted_by
 from api.parts import Parts
 from strategies import Strategy, StrategyError, get_strategy
+from strategies.caps import refuse_above_cap
 
 logger = logging.getLogger(__name__)
 LEAST_FREE_FRACTION = 0.1
@@ -38,6 +39,7 @@ def submit(
     _check_needs(strategy, cards)
     _check_policy(policy, cards[0])
     _check_uris(asked, own.config, field)
+    _check_cap(strategy, asked)
     if own.ledger.free_fraction() < LEAST_FREE_FRACTION:
         raise Unavailable("the ledger's memory is nearly full; jobs that end make room", retry_after_s=10)
     record, _ = own.catalog.create_job(
@@ -117,9 +119,20 @@ def _check_needs(strategy: Strategy | None, cards: Sequence[ModelCard]) -> None:
     """As far as is known of the models; the dispatcher asks again when a worker has loaded them."""
     if strategy is not None:
         wanted = wanted_by(strategy)
+        wanted.check_names()
         wanted.check_count(len(cards))
         wanted.check_cards(cards)
     check_same_classes(cards)
+
+
+def _check_cap(strategy: Strategy | None, asked: JobRequest) -> None:
+    """Of the URIs of the request; of a dataset the dispatcher looks, before anything is scanned."""
+    cap = getattr(strategy, "max_pool", None)
+    if isinstance(cap, int) and asked.uris is not None:
+        try:
+            refuse_above_cap(type(strategy).__name__, len(set(asked.uris)), cap, "max_pool")
+        except StrategyError as error:
+            raise InvalidRequest(error.detail, field=f"strategy.{error.field}") from None
 
 
 def _policy(asked: JobRequest, config: Config) -> dict[str, Any] | None:

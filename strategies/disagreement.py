@@ -55,10 +55,15 @@ def mean_kl(members: Members) -> Scores:
     return scores
 
 
-def mutual_information(sums: NDArray[np.float64]) -> Scores:
-    """(N,) BALD: H[mean p] - mean H[p] in nats, at least 0, of "pass_sums" (N, C + 1)."""
-    # Rounding, of sums that were kept in float32 above all, may leave a little less than 0.
-    return np.maximum(entropy(sums[:, :-1]) - sums[:, -1], 0.0)
+def mutual_information(sums: NDArray[np.float64], precision: float = 2.0**-52) -> Scores:
+    """(N,) BALD: H[mean p] - mean H[p] in nats, at least 0, of "pass_sums" (N, C + 1).
+
+    `precision`: the relative rounding of the sums as they were kept. What it may have left of passes that all agree,
+    on either side of 0, is 0.
+    """
+    of_mean = entropy(sums[:, :-1])
+    gains = of_mean - sums[:, -1]
+    return np.where(gains > 8 * precision * (1.0 + of_mean), gains, 0.0)
 
 
 class BayesianDisagreement(ScoringStrategy):
@@ -68,7 +73,9 @@ class BayesianDisagreement(ScoringStrategy):
     summary: ClassVar[str] = "BALD: stochastic passes disagree most, each being sure: H[mean p] - mean H[p]"
 
     def scores(self, pool: Pool) -> Scores:
-        return score_rows(mutual_information, pool.features["pass_sums"])
+        sums = pool.features["pass_sums"]
+        precision = float(np.finfo(sums.dtype).eps)
+        return score_rows(lambda rows: mutual_information(rows, precision), sums)
 
     def parts(self, pool: Pool, chosen: Indices) -> Mapping[str, Scores]:
         sums = pool.features["pass_sums"]

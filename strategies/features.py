@@ -19,6 +19,7 @@ from strategies.members import two_sided
 Feature = NDArray[np.floating[Any]]
 
 SUM_TOLERANCE = 1e-3
+MOST_CLASSES = 2**24  # up to here float32 counts without a gap
 ENTROPY_TOLERANCE = 0.02  # more than rounding to float16 brings about
 LABELLED_PREFIX = "labelled_"  # features of the labelled samples have L rows, all others one row for each id
 _LARGEST = np.float64(np.finfo(np.float32).max)
@@ -40,6 +41,8 @@ def checked_ids(ids: Sequence[str] | NDArray[np.str_]) -> tuple[str, ...]:
 def checked_features(features: Mapping[str, Any], size: int) -> dict[str, Feature]:
     """Read-only views of `features`, each checked by its rules. Raises StrategyError naming feature and rows."""
     views = {name: _checked(name, value, size) for name, value in features.items()}
+    # While nothing is labelled there is no width to tell, so that an empty array is as good as none.
+    views = {name: view for name, view in views.items() if len(view) or not name.startswith(LABELLED_PREFIX)}
     for name, labelled in views.items():
         pool = views.get(name.removeprefix(LABELLED_PREFIX), labelled)
         if len(labelled) and len(pool) and labelled.shape[1:] != pool.shape[1:]:
@@ -48,7 +51,10 @@ def checked_features(features: Mapping[str, Any], size: int) -> dict[str, Featur
 
 
 def _checked(name: str, value: Any, size: int) -> Feature:
-    array = np.asarray(value).view()
+    try:
+        array = np.asarray(value).view()
+    except ValueError:
+        raise StrategyError(f"{name} has rows of several lengths", field=name) from None
     array.flags.writeable = False
     if not np.issubdtype(array.dtype, np.floating):
         raise StrategyError(f"{name} must be an array of floats, not of {array.dtype}", field=name)
@@ -114,7 +120,7 @@ def _has_several_columns(block: Feature) -> NDArray[np.bool_]:
 
 
 def _is_no_class(block: Feature) -> NDArray[np.bool_]:
-    no_class: NDArray[np.bool_] = (block < 0) | (block != np.floor(block))
+    no_class: NDArray[np.bool_] = (block < 0) | (block != np.floor(block)) | (block >= MOST_CLASSES)
     return no_class
 
 

@@ -56,6 +56,8 @@ def strategy_names() -> list[str]:
 
 def strategy_type(name: str) -> type[Strategy]:
     """The class behind `name`, imported at first use. Raises StrategyError naming the nearest known name."""
+    if not isinstance(name, str):
+        raise StrategyError(f"the strategy's name must be text, not {name!r:.80}", field="type")
     if name in _BUILT_IN:
         return load_strategy(_BUILT_IN[name])
     if name in _registered:

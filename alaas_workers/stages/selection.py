@@ -15,7 +15,7 @@ from alaas.errors import SampleCode
 from alaas.jobs import FailedSample, JobState, Problem, Report
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord, PoolSample
-from alaas_workers.choosing import Choice, choice_of, looked_at
+from alaas_workers.choosing import Choice, choice_of, looked_at, strategy_refused
 from alaas_workers.gathering import Gathered, gather, labelled_arrays, pool_pages
 from alaas_workers.heart import LeaseLost
 from alaas_workers.ledger import FailedAt, JobSpec, Lease, Ledger
@@ -102,7 +102,7 @@ class Selection:
         try:
             choice = Choice([], []) if record.kind == "scan" else choose(record, gathered, labelled)
         except StrategyError as error:
-            problem = _strategy_refused(error)
+            problem = strategy_refused(error, record)
             self._catalog.finish(record.id, JobState.FAILED, error=problem)
             return
         report = Report(
@@ -155,11 +155,6 @@ def _nothing_to_select(failed: list[FailedSample]) -> Problem:
         code="nothing_to_select",
         detail=f"each of the {len(failed)} samples failed: {reasons}",
     )
-
-
-def _strategy_refused(error: StrategyError) -> Problem:
-    title = "The strategy cannot be used so"
-    return Problem(title=title, status=422, code="strategy_error", detail=str(error), field="strategy")
 
 
 def _warnings(record: JobRecord, choice: Choice, pool: int, failed: list[FailedSample]) -> list[str]:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from alaas import Client
-from alaas.errors import TooLarge, TooManyRequests
+from alaas.errors import InvalidRequest, TooLarge, TooManyRequests
 from alaas.selections import SelectAnswer
 from tests.support.api_process import ApiProcess
 from tests.support.docs import blocks
@@ -37,7 +37,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
             "broker": {"url": redis_server.url},
             "storage": {"data_dir": str(folder / "data")},
             "models": {"tiny": {"source": "null"}},
-            "strategies": {"paths": ["examples.my_strategy:RareClassFirst"]},
+            "strategies": {"paths": ["examples.my_strategy:RareClassFirst", "tests.support.failing_strategy:Failing"]},
             "api": {"threads": 4, "max_selections": 1, "max_select_bytes": 64 * 1024 * 1024},
         }
         with ApiProcess(folder, settings) as process:
@@ -85,6 +85,12 @@ def alaas(folder: Path, *arguments: str) -> str:
 def test_a_strategy_of_the_operators_own_can_be_named(client: Client) -> None:
     answer = client.select(probabilities=probabilities(20), strategy="RareClassFirst", budget=2)
     assert answer.strategy["type"] == "RareClassFirst" and len(answer.selected) == 2
+
+
+def test_a_strategy_with_a_bug_is_blamed_for_it_and_not_the_file(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match="the strategy failed with ZeroDivisionError") as caught:
+        client.select(probabilities=probabilities(20), strategy="Failing", budget=2)
+    assert caught.value.field == "strategy"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")

@@ -159,6 +159,14 @@ def test_a_strategy_that_needs_what_the_model_does_not_give_fails_the_job(desk: 
     assert desk.error(record).field == "strategy"
 
 
+def test_a_pool_above_the_strategys_cap_fails_before_it_is_scanned(desk: Desk) -> None:
+    desk.cards.publish(CARD)
+    job = desk.job(strategy={"type": "CoreSet", "max_pool": 3})
+    assert desk.turn() == []
+    error = desk.catalog.get_job(job.id).error
+    assert error is not None and (error.code, error.field) == ("strategy_error", "strategy.max_pool")
+
+
 def test_a_scan_keeps_what_the_model_gives(desk: Desk) -> None:
     desk.cards.publish(CARD.model_copy(update={"outputs": [Feature.PROBABILITIES]}))
     record = desk.job(4, kind="scan", strategy=None, budget=None)

@@ -15,6 +15,7 @@ from alaas.jobs import Feature, JobState, ModelCard, Problem, Progress, Report, 
 from alaas_workers.catalog import Catalog
 from alaas_workers.ledger import Ledger
 from alaas_workers.model_cards import ModelCards
+from strategies.uncertainty import LeastConfidence
 
 Submit = Callable[..., str]
 QUERY = {"uris": ["file:///a", "file:///b", "file:///c"], "budget": 2}
@@ -148,6 +149,20 @@ def test_a_strategy_that_the_model_cannot_serve_is_refused_once_the_model_is_kno
     assert (answer.status_code, answer.get_json()["code"]) == (422, "model_error")
     assert "needs embeddings" in answer.get_json()["detail"]
     submit(strategy="LeastConfidence")
+
+
+def test_a_list_of_uris_above_the_strategys_cap_is_refused_by_its_parameter(client: FlaskClient) -> None:
+    answer = client.post("/v1/jobs", json=QUERY | {"strategy": {"type": "CoreSet", "max_pool": 2}})
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "strategy.max_pool")
+
+
+def test_a_strategy_that_needs_what_no_fleet_computes_is_refused(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LeastConfidence, "needs", frozenset({"probabilities", "moods"}))
+    answer = client.post("/v1/jobs", json=QUERY | {"strategy": "LeastConfidence"})
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "strategy")
+    assert "needs moods, which no fleet computes" in answer.get_json()["detail"]
 
 
 def test_nothing_is_accepted_while_the_ledger_is_nearly_full(

@@ -195,3 +195,21 @@ def test_the_default_generator_comes_from_the_seed() -> None:
     Drawing().select(Pool(["a"], {}, 5), 1)
     Drawing().select(Pool(["a"], {}, 0), 1, np.random.default_rng(5))
     assert drawn[0] == drawn[1]
+
+
+def test_an_empty_array_of_what_is_labelled_is_as_good_as_none() -> None:
+    features = {"embeddings": np.ones((3, 2)), "labelled_embeddings": np.empty((0, 5)), "labelled_classes": np.empty(0)}
+    assert Pool(sample_ids(3), features).features.keys() == {"embeddings"}
+
+
+def test_rows_of_several_lengths_and_numbers_that_are_no_class_are_refused() -> None:
+    with pytest.raises(StrategyError, match="embeddings has rows of several lengths"):
+        Pool(sample_ids(2), {"embeddings": [[1.0], [1.0, 2.0]]})  # type: ignore[dict-item]
+    with pytest.raises(StrategyError, match=r"labelled_classes: row 1 .* no number of a class"):
+        Pool(sample_ids(1), {"labelled_classes": np.array([0.0, 1e30])})
+
+
+@pytest.mark.parametrize("name", [None, 5])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(StrategyError, match="must be text"):
+        get_strategy(name)

@@ -44,6 +44,15 @@ def test_sure_but_opposite_passes_come_first_and_doubt_that_all_share_last() -> 
     assert selection.scores.tolist() == pytest.approx([LN2, of_quarter, 0, 0], abs=1e-15)
 
 
+@pytest.mark.shows("BayesianDisagreement", "passes that all agree score exactly 0, in float64 and float32")
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_passes_that_all_agree_score_exactly_zero(kind: type[np.floating[Any]]) -> None:
+    rows = np.random.default_rng(3).dirichlet(np.ones(6), size=200)
+    sums = pass_sums(np.repeat(rows[:, None], 7, axis=1)).astype(kind)
+    selection = get_strategy("BayesianDisagreement").select(Pool(sample_ids(200), {"pass_sums": sums}), 200)
+    assert not selection.scores.any()
+
+
 @pytest.mark.shows("BayesianDisagreement", "vectors worked out by hand: the two entropies")
 def test_the_parts_of_bald_are_the_two_entropies() -> None:
     parts = select("BayesianDisagreement", as_float32(SURE_OPPOSITE, EVEN), 2, feature="passes").parts
