@@ -50,7 +50,7 @@ def policy_options(command: Command) -> Command:
         click.option(
             "--random-share", type=float, help="Share of the budget drawn at random, for unbiased evaluation."
         ),
-        click.option("--max-per-source", type=int, help="Most samples of one source: scheme, host and folder."),
+        click.option("--max-per-source", type=int, help="Most samples of one source (host and folder, or the file's)."),
         click.option("--max-per-class", type=int, help="Most samples of one predicted class."),
         click.option("--min-distance", type=float, help="Choose nothing nearer to what is chosen or labelled."),
     ):
