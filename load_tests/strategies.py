@@ -271,6 +271,7 @@ def run(options: argparse.Namespace) -> None:
             for case in (bar := tqdm(list(cases(options, size)), desc=f"{size:,} samples", unit="measure")):
                 bar.set_postfix_str(f"{case.strategy}, {case.kind}")
                 results.append((case, measured_apart(case, folder, options)))
+                bar.write(table(results[-1:]).splitlines()[-1])
     print(f"\n{options.width} numbers an embedding, {CLASSES} classes, {LABELLED} samples labelled\n")
     print(table(results))
 
