@@ -6,6 +6,7 @@ Learning".
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import ClassVar
 
 import numpy as np
@@ -24,19 +25,37 @@ NOTHING_LEFT = 1e-6  # nats; the labels of what is chosen tell the passes apart 
 
 _REFRESHED_AT_ONCE = 64
 
+_CANDIDATES = 1000
+_CONFIGURATIONS = 2000
+_CLASSES_AT_FULL = 25  # candidates x configurations x classes, about what a joint step costs, is 5e7 from there on
+
 
 class BatchBALD(Strategy):
-    """Greedy on the joint mutual information of labels and passes, then by the information of each sample alone."""
+    """Greedy on the joint mutual information of labels and passes, then by the information of each sample alone.
+
+    A joint step takes time O(candidates * configurations * T * C), most of it for logarithms, of which there are
+    candidates * configurations * C. By default both numbers fall with the root of C beyond 25 classes, so that there
+    are no more than at 25. Both fall alike: fewer configurations make gains noisier, fewer candidates leave less to
+    choose from.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"passes"})
     summary: ClassVar[str] = "labels of the whole batch together tell most of the model: greedy joint BALD"
     scores_fall: ClassVar[bool] = False
 
-    candidates: int = Field(
-        default=1000, ge=1, le=100_000, description="how many samples, those with most BALD, the joint is looked at for"
+    candidates: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="how many samples, those with most BALD, the joint is looked at for; by default 1000, beyond 25 "
+        "classes 1000 * sqrt(25 / classes)",
     )
-    configurations: int = Field(
-        default=2000, ge=1, le=100_000, description="up to how many configurations of labels the joint is exact"
+    configurations: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="up to how many configurations of labels the joint is exact, and how many are drawn beyond; by "
+        "default 2000, beyond 25 classes 2000 * sqrt(25 / classes)",
     )
     joint_steps: int = Field(
         default=50, ge=1, le=1000, description="how many samples are chosen jointly before the rest goes by BALD alone"
@@ -45,13 +64,20 @@ class BatchBALD(Strategy):
     def choose(self, pool: Pool, budget: int, rng: np.random.Generator) -> Selection:
         passes = pool.features["passes"]
         alone = score_rows(mean_kl, passes)
-        ranked = top_indices(alone, max(budget, self.candidates), pool.ties)
-        candidates = ranked[: self.candidates]
-        joint = JointLabels(passes.shape[1], self.configurations, rng)
+        count = self.candidates or affordable(_CANDIDATES, passes.shape[2])
+        ranked = top_indices(alone, max(budget, count), pool.ties)
+        candidates = ranked[:count]
+        configurations = self.configurations or affordable(_CONFIGURATIONS, passes.shape[2])
+        joint = JointLabels(passes.shape[1], configurations, rng)
         greedy = _Greedy(_distributions(passes[candidates]), joint, pool.ties.keys(candidates))
         places, gains = greedy.steps(min(budget, self.joint_steps))
         chosen = np.concatenate([candidates[places], np.delete(ranked, places)[: budget - len(places)]])
         return _selection(chosen, gains, alone[chosen], float(np.log(passes.shape[1])))
+
+
+def affordable(count: int, classes: int) -> int:
+    """`count` up to 25 classes, count * sqrt(25 / classes) beyond, rounded down and at least 1."""
+    return max(1, min(count, isqrt(count * count * _CLASSES_AT_FULL // classes)))
 
 
 class _Greedy:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from strategies import Pool, Selection, batch_bald, get_strategy
-from strategies.batch_bald import BatchBALD
+from strategies.batch_bald import BatchBALD, affordable
 from strategies.joint_labels import SCREEN_ERROR, JointLabels
 from strategies.ranking import hash_keys
 from tests.support.committees import query_of_scikit_activeml, random_members
@@ -178,6 +178,20 @@ def test_only_the_candidates_with_most_bald_are_chosen_jointly() -> None:
     selection = select(members, 20, candidates=8)
     assert set(selection.indices[:8].tolist()) == set(bald.indices[:8].tolist())
     assert selection.indices[8:].tolist() == bald.indices[8:20].tolist()
+
+
+@pytest.mark.parametrize("classes", [26, 100, 1000, 50_000])
+def test_by_default_a_joint_step_costs_no_more_at_many_classes_than_at_25(classes: int) -> None:
+    assert (affordable(1000, 25), affordable(2000, 25), affordable(1000, 2)) == (1000, 2000, 1000)
+    entries = affordable(1000, classes) * affordable(2000, classes) * classes
+    assert 0.9 * 1000 * 2000 * 25 < entries <= 1000 * 2000 * 25
+
+
+def test_by_default_400_classes_get_a_quarter_of_the_candidates_and_configurations() -> None:
+    members = random_members(np.random.default_rng(12), 300, 4, 400, spread=2.0).astype(np.float32)
+    of_quarter = select(members, 8, candidates=250, configurations=500)
+    assert select(members, 8).scores.tolist() == of_quarter.scores.tolist()
+    assert select(members, 8, configurations=100).scores.tolist() != of_quarter.scores.tolist()
 
 
 def test_estimated_gains_that_add_up_to_more_than_the_passes_hold_are_cut_in_the_joint() -> None:
