@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from strategies.errors import StrategyError
+from strategies.plain import as_json
 
 _LARGEST_COUNT = 1_000_000_000
 
@@ -54,11 +54,10 @@ class BatchPolicy(BaseModel):
 
 def get_policy(rules: Mapping[str, Any] | None = None) -> BatchPolicy:
     """The policy of plain data, as from YAML or JSON. Raises StrategyError with the rule as its `field`."""
+    text = as_json(rules or {}, "policy")
     try:
-        return BatchPolicy.model_validate_json(json.dumps(dict(rules or {}), allow_nan=False))
+        return BatchPolicy.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise StrategyError(f"policy: {field}: {first['msg']} (got {first['input']!r:.80})", field=field) from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StrategyError(f"the policy is not plain data: {error}", field="policy") from None

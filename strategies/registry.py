@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from strategies.base import Strategy
 from strategies.errors import StrategyError
+from strategies.plain import as_json
 
 logger = logging.getLogger(__name__)
 AnyStrategy = TypeVar("AnyStrategy", bound=type[Strategy])
@@ -73,13 +73,11 @@ def get_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Stra
     Raises StrategyError; its `field` is "type" for an unknown name, else the parameter.
     """
     strategy = strategy_type(name)
+    text = as_json(parameters or {}, "parameters")
     try:
-        # Read as JSON, strict validation takes enums and tuples from plain data, and nothing else that looks alike.
-        return strategy.model_validate_json(json.dumps(dict(parameters or {}), allow_nan=False))
+        return strategy.model_validate_json(text)
     except ValidationError as error:
         raise _as_strategy_error(error, name, strategy) from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StrategyError(f"the parameters of {name} are not plain data: {error}", field="parameters") from None
 
 
 def register(strategy: AnyStrategy) -> AnyStrategy:

@@ -17,6 +17,7 @@ from strategies import (
     Selection,
     Strategy,
     StrategyError,
+    get_policy,
     get_strategy,
     register,
     register_path,
@@ -133,8 +134,8 @@ def test_parameters_are_read_as_plain_data() -> None:
         ({"mode": "slow"}, "mode", "'fast' or 'exact'"),
         ({"pair": [1, "x"]}, "pair.1", "integer"),
         ({"bet": 1}, "bet", "unknown parameter 'bet' of Typed; nearest known: 'beta'"),
-        ({"share": float("nan")}, "parameters", "plain data"),
-        ({"share": object()}, "parameters", "plain data"),
+        ({"share": float("nan")}, "share", "plain data"),
+        ({"share": object()}, "share", "plain data"),
     ],
 )
 def test_a_wrong_parameter_is_named(parameters: dict[str, Any], field: str, complaint: str) -> None:
@@ -231,3 +232,13 @@ def test_an_installed_package_cannot_replace_a_built_in(
     assert "LeastConfidence" in strategy_names()
     assert strategy_type("LeastConfidence").__module__ == "strategies.uncertainty"
     assert "hidden by the built-in one" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object()])
+def test_a_value_that_is_no_plain_data_is_refused_by_its_name(value: Any) -> None:
+    with pytest.raises(StrategyError) as caught:
+        get_strategy("DiverseMiniBatch", {"beta": value})
+    assert caught.value.field == "beta"
+    with pytest.raises(StrategyError) as caught:
+        get_policy({"min_distance": value})
+    assert caught.value.field == "min_distance"
