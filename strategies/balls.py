@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from strategies.blocks import row_blocks
 from strategies.distances import Rows, Squares, exact_mean, largest_magnitude
 from strategies.neighbours import pair_squares
+from strategies.products import all_products
 from strategies.ranking import Indices
 
 _SIDE = 512  # of the square of one product: 1 MiB of float32
@@ -89,7 +90,7 @@ class Balls:
 
     def _least(self, seen: _Seen, others: _Seen) -> Floats:
         """(M, K) lower bounds of the scaled squared distances."""
-        least: Floats = seen.values @ others.values.T
+        least: Floats = all_products(seen.values, others.values)
         least *= -2
         least += (seen.norms * (1 - self._share) - self._tiny).astype(np.float32)[:, None]
         least += (others.norms * (1 - self._share)).astype(np.float32)

@@ -14,6 +14,7 @@ from pydantic import Field
 from strategies.base import Pool, Scores, Selection, Strategy
 from strategies.blocks import row_blocks, score_rows
 from strategies.distances import Rows
+from strategies.products import all_products
 from strategies.ranking import Indices, top_indices
 from strategies.uncertainty import MEASURES, Measure
 
@@ -100,7 +101,7 @@ def _mean_of_largest(rows: Directions, reference: Directions, count: int, is_own
     """(B,) mean of the `count` largest cosines; `is_own`: rows are those of the reference, and not their neighbours."""
     means = np.empty(len(rows))
     for block in row_blocks(reference.T, len(rows)):
-        cosines = rows[block] @ reference.T
+        cosines = all_products(rows[block], reference)
         if is_own:
             cosines[np.arange(len(cosines)), np.arange(block.start, block.stop)] = -np.inf
         cosines.partition(cosines.shape[1] - count, axis=1)

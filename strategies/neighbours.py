@@ -13,6 +13,7 @@ import numpy as np
 
 from strategies.blocks import row_blocks, score_rows
 from strategies.distances import Rows, Squares, largest_magnitude
+from strategies.products import all_products
 from strategies.ranking import Indices
 
 _ROWS, _POINTS = 512, 2048  # of one product: 4 MiB of float32
@@ -134,7 +135,7 @@ def _least(rows: Rows, norms: Squares, points: Rows, point_norms: Squares) -> Ro
     precision = np.finfo(rows.dtype)
     terms = rows.shape[1] + 128
     share, tiny = 1.0 - terms * float(precision.eps), terms * float(precision.tiny)
-    least: Rows = rows @ points.T
+    least = all_products(rows, points)
     least *= -2
     least += (norms * share - tiny).astype(rows.dtype)[:, None]
     least += (point_norms * share).astype(rows.dtype)

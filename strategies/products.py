@@ -1,4 +1,4 @@
-"""Products of a pool's rows with one point after the other: on a GPU where there is one, else by NumPy.
+"""Products of a pool's rows with points: on a GPU where there is one, else by NumPy.
 
 Products only screen (see distances.py), so that what is selected is the same to the last bit wherever they were made.
 """
@@ -36,6 +36,18 @@ def products_of(rows: Rows, device: str | None = None) -> Product:
     return lambda point: rows @ point
 
 
+def all_products(rows: Rows, points: Rows) -> Rows:
+    """`rows` (M, d) times each of `points` (K, d), of one precision: (M, K)."""
+    device = first_gpu()
+    if device is not None:
+        try:
+            return _all_on_device(rows, points, device)
+        except RuntimeError as error:
+            logger.warning("a product does not go onto %s (%s); NumPy takes its place", device, error)
+    product: Rows = rows @ points.T
+    return product
+
+
 @cache
 def first_gpu() -> str | None:
     """None without asking torch, which takes seconds to import, where there is no driver or the GPUs are hidden."""
@@ -59,3 +71,11 @@ def _on_device(rows: Rows, device: str) -> Product:
         return result
 
     return product
+
+
+def _all_on_device(rows: Rows, points: Rows, device: str) -> Rows:
+    import torch
+
+    product = torch.tensor(rows, device=device) @ torch.tensor(points, device=device).T
+    result: Rows = product.cpu().numpy()
+    return result

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from strategies.blocks import blocks_of, row_blocks
 from strategies.distances import Rows
+from strategies.products import all_products
 from strategies.ranking import Indices
 
 Factor = NDArray[np.float64]
@@ -157,8 +158,8 @@ class _Waiting:
         and their product by the sum of both; 128 more bound the other steps, here and in the exact distances.
         """
         sums = self._rows.squares[block, None] + self._squares[: self.count]
-        products = left @ self._left[: self.count].T
-        products *= right @ self._right[: self.count].T
+        products = all_products(left, self._left[: self.count])
+        products *= all_products(right, self._right[: self.count])
         precision = np.finfo(np.float64)
         terms = self._rows.left_size + self._rows.right_size + 128
         error = sums * (terms * float(precision.eps)) + terms * float(precision.tiny)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from strategies import Pool, Selection, get_strategy, k_center, products
 from strategies.products import products_of
-from tests.support.pools import embeddings, sample_ids
+from tests.support.pools import embeddings, probabilities, sample_ids
 
 
 def select() -> Selection:
@@ -35,6 +37,30 @@ def test_products_on_a_device_change_no_bit_of_the_selection(monkeypatch: pytest
     moved = select()
     assert np.array_equal(plain.indices, moved.indices)
     assert np.array_equal(plain.scores, moved.scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("Badge", {}),
+        ("InformationDensity", {"neighbours": 5}),
+        ("KCenterSampling", {}),
+        ("KMeansSampling", {}),
+        ("ProbCover", {"delta": 2.0}),
+    ],
+)
+def test_every_screening_product_may_be_made_on_a_device(
+    monkeypatch: pytest.MonkeyPatch, name: str, parameters: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(4)
+    features = {"embeddings": embeddings(rng, 400), "probabilities": probabilities(rng, 400)}
+    pool = Pool(sample_ids(400), features)
+    plain = get_strategy(name, parameters).select(pool, 60)
+    used = Mock(return_value="cpu")
+    monkeypatch.setattr(products, "first_gpu", used)
+    moved = get_strategy(name, parameters).select(pool, 60)
+    assert used.called
+    assert np.array_equal(plain.indices, moved.indices) and np.array_equal(plain.scores, moved.scores)
 
 
 def test_numpy_takes_the_place_of_a_device_that_has_no_room(
