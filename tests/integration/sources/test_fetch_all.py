@@ -119,7 +119,10 @@ def test_closing_twice_is_fine_and_a_closed_one_starts_again(sources: Sources) -
 def test_closing_leaves_no_thread(sources: Sources) -> None:
     sources.fetch_all(["mem://ok", "/nowhere/a"], "me")
     sources.close()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("alaas")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("alaas"):
+            thread.join(timeout=10)  # a reader is not waited for by `close`, since a dead disk would hold it up
+            assert not thread.is_alive(), thread.name
 
 
 def test_a_wrong_range_shows_at_the_start(tmp_path: Path) -> None:
