@@ -18,45 +18,18 @@ Array = NDArray[np.floating[Any]]
 Float = TypeVar("Float", bound=np.floating[Any])
 
 
-class PassSums:
-    """Adds up passes one at a time, so that T passes over N samples take memory for one."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean: NDArray[np.float64] | None = None
-        self._entropy: NDArray[np.float64] | None = None
-
-    def add(self, probabilities: Array) -> None:
-        """One pass: (N, C), rows sum to 1; one column is read as [1 - p, p]."""
-        rows = two_sided(probabilities.astype(np.float64, order="C"))
-        entropies = entr(rows).sum(axis=1)
-        if self._mean is None or self._entropy is None:
-            self._mean, self._entropy = np.zeros_like(rows), np.zeros_like(entropies)
-        self._mean += rows
-        self._entropy += entropies
-        self._count += 1
-
-    def rows(self) -> NDArray[np.float64]:
-        """(N, C + 1): mean probabilities, then mean entropy in nats. Needs one pass at least."""
-        if self._mean is None or self._entropy is None:
-            raise ValueError("no pass was added")
-        return np.column_stack([self._mean, self._entropy]) / self._count
-
-
 def two_sided(rows: NDArray[Float]) -> NDArray[Float]:
     """Probabilities (..., C) with one column read as [1 - p, p]."""
     return np.concatenate([1.0 - rows, rows], axis=-1) if rows.shape[-1] == 1 else rows
 
 
 def pass_sums(members: Array) -> NDArray[np.float64]:
-    """(N, C + 1) of `members` (N, T, C): see PassSums. A block of rows at a time."""
-    classes = max(2, members.shape[2])
-    made = np.empty((len(members), classes + 1))
+    """(N, C + 1) of `members` (N, T, C): the mean probabilities, then the mean entropy in nats. A block at a time."""
+    made = np.empty((len(members), max(2, members.shape[2]) + 1))
     for block in row_blocks(members):
-        sums = PassSums()
-        for number in range(members.shape[1]):
-            sums.add(members[block, number])
-        made[block] = sums.rows()
+        opinions = two_sided(members[block].astype(np.float64, order="C"))
+        made[block, :-1] = opinions.mean(axis=1)
+        made[block, -1] = entr(opinions).sum(axis=2).mean(axis=1)
     return made
 
 

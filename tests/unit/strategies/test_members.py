@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from strategies import Pool
-from strategies.members import PassSums, pass_sums
+from strategies.members import pass_sums
 from tests.support.committees import random_members
 from tests.support.pools import sample_ids
 
@@ -18,21 +18,13 @@ def test_sums_are_the_mean_and_the_mean_entropy() -> None:
     assert sums.tolist() == [[0.5, 0.5, 0.0], [0.75, 0.25, pytest.approx(np.log(2) / 2)]]
 
 
-def test_passes_added_one_at_a_time_give_the_sums_of_all() -> None:
-    sums = PassSums()
-    for number in range(5):
-        sums.add(MEMBERS[:, number])
-    assert np.array_equal(sums.rows(), pass_sums(MEMBERS))
+def test_the_sums_of_a_sample_are_the_same_wherever_it_stands() -> None:
+    assert np.array_equal(pass_sums(MEMBERS), np.concatenate([pass_sums(row[None]) for row in MEMBERS]))
 
 
 def test_one_column_is_summed_as_its_two_sides() -> None:
     one = MEMBERS[:, :, :1].astype(np.float64)
     assert np.array_equal(pass_sums(one), pass_sums(np.concatenate([1 - one, one], axis=2)))
-
-
-def test_sums_need_a_pass() -> None:
-    with pytest.raises(ValueError, match="no pass"):
-        PassSums().rows()
 
 
 @pytest.mark.parametrize("name", ["passes", "committee"])
