@@ -50,6 +50,10 @@ OF_PASSES = frozenset({Feature.PASS_SUMS, Feature.PASSES})
 """What is made of stochastic passes: their number is part of what it is."""
 
 
+Modality = Literal["vision", "text", "audio"]
+"""What the samples of a dataset are, and what a model takes."""
+
+
 class Strict(BaseModel):
     """Base of everything that comes from outside: unknown keys are refused, values are never coerced."""
 
@@ -78,7 +82,7 @@ class DatasetRequest(Strict):
     """POST /v1/datasets. Pushing to a name that exists adds the URIs that it lacks."""
 
     name: Name
-    modality: Literal["vision"] = "vision"
+    modality: Modality = "vision"
     tags: dict[Name, Name] = Field(default_factory=dict, max_length=50)
     uris: Uris = Field(default_factory=list, description="samples to push at once; more by /samples")
 

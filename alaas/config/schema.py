@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from alaas.jobs import Feature, Name, Policy, Strict
+from alaas.jobs import Feature, Modality, Name, Policy, Strict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -38,13 +38,19 @@ class InstanceGroup(Strict):
 class ModelConfig(Strict):
     """A model that jobs may name. A request never names a path, a repository or code: only this table does."""
 
-    source: Literal["torchvision", "torch_hub", "file", "null"] = Field(
+    source: Literal["torchvision", "torch_hub", "file", "huggingface", "timm", "onnx", "triton", "null"] = Field(
         default="torchvision", description="where the model comes from; null: pseudo-probabilities, for trials"
     )
-    modality: Literal["vision"] = Field(default="vision", description="what it takes")
+    modality: Modality = Field(default="vision", description="what it takes")
     name: Name | None = Field(default=None, description="torchvision builder or hub entry point; default: the key")
     weights: str | None = Field(default=None, description="torchvision weights by name (IMAGENET1K_V1), or a file")
-    repo: str | None = Field(default=None, description="torch_hub: a local folder, or owner/name:commit")
+    repo: str | None = Field(
+        default=None,
+        description="torch_hub: a local folder, or owner/name:commit; huggingface: a local folder, or owner/name",
+    )
+    revision: str | None = Field(
+        default=None, description="huggingface: the commit (40 hexadecimal digits) that a repository is pinned to"
+    )
     path: Path | None = Field(default=None, description="file: TorchScript, torch.export, safetensors or state dict")
     builder: str | None = Field(
         default=None,
@@ -66,6 +72,11 @@ class ModelConfig(Strict):
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="only fp32 selects exactly")
     compile: bool = Field(default=False, description="torch.compile: faster, other rounding")
     channels_last: bool = Field(default=True, description="memory layout of convolutions; faster, rounding at 1e-8")
+
+    @property
+    def input_settings(self) -> TransformConfig | None:
+        """What the configuration says of its modality's transform; None: what the model itself says holds."""
+        return self.transform
 
 
 class TokenConfig(Strict):
@@ -148,22 +159,25 @@ class FileSourceConfig(Strict):
     )
 
 
-class HttpSourceConfig(Strict):
+class RemoteSourceConfig(Strict):
+    connect_timeout_s: float = Field(default=5.0, gt=0, description="to open a connection")
+    read_timeout_s: float = Field(default=15.0, gt=0, description="without a byte")
+    total_timeout_s: float = Field(default=60.0, gt=0, description="for one sample")
+
+
+class HttpSourceConfig(RemoteSourceConfig):
     enabled: bool = Field(default=True, description="serve http and https URIs")
     ports: list[Port] | None = Field(default=None, description="null: any on loopback without tokens, else 80 and 443")
     allow_hosts: list[str] = Field(
         default_factory=list, description="CIDR ranges or host names allowed beside global addresses"
     )
-    concurrency: int = Field(default=16, ge=1, le=512, description="requests at once for one chunk")
-    connect_timeout_s: float = Field(default=5.0, gt=0, description="to open a connection")
-    read_timeout_s: float = Field(default=15.0, gt=0, description="without a byte")
-    total_timeout_s: float = Field(default=60.0, gt=0, description="for one sample")
     max_redirects: int = Field(default=3, ge=0, le=10, description="each one's address is judged anew")
 
 
 class SourcesConfig(Strict):
     max_sample_bytes: int = Field(default=64 * MIB, ge=1, description="of one sample, as fetched")
     max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
+    concurrency: int = Field(default=16, ge=1, le=512, description="samples of one chunk that are read at once")
     attempts: int = Field(default=3, ge=1, le=10, description="of one sample while its error is transient")
     retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
     file: FileSourceConfig = Field(default=FileSourceConfig(), description="file URIs and plain paths")

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 
 from alaas_workers.backends.protocol import Arrays
 
-Size = tuple[int, int]
+Shape = tuple[int, ...]
 
 
-def cut(shapes: Sequence[tuple[int, ...]], input_size: Callable[[int, int], Size], batch_size: int) -> list[list[int]]:
-    """Row numbers of each batch, at most `batch_size`, all of one input size; in order where all are of one.
+def cut(shapes: Sequence[Shape], input_shape: Callable[[Shape], Shape], batch_size: int) -> list[list[int]]:
+    """Row numbers of each batch, at most `batch_size`, all of one input shape; in order where all are of one.
 
-    `shapes`: (3, h, w) of the arrays; `input_size`: (h, w) to that of the model's input.
+    `shapes`: of the arrays; `input_shape`: from that to the shape of the model's input.
     """
-    rows_by_size: dict[Size, list[int]] = {}
-    for row, (_, height, width) in enumerate(shapes):
-        rows_by_size.setdefault(input_size(height, width), []).append(row)
+    rows_by_shape: dict[Shape, list[int]] = {}
+    for row, shape in enumerate(shapes):
+        rows_by_shape.setdefault(input_shape(shape), []).append(row)
     return [
-        rows[start : start + batch_size] for rows in rows_by_size.values() for start in range(0, len(rows), batch_size)
+        rows[start : start + batch_size] for rows in rows_by_shape.values() for start in range(0, len(rows), batch_size)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,7 @@ class NullBackend:
         digests = b"".join(self._digest(array) for array in arrays)
         return np.frombuffer(digests, "<u2").reshape(len(arrays), _NUMBERS)
 
-    def _digest(self, array: npt.NDArray[np.uint8]) -> bytes:
+    def _digest(self, array: npt.NDArray[Any]) -> bytes:
         digest = blake2b(key=self._key, digest_size=2 * _NUMBERS)
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)

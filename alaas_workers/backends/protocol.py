@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from alaas.errors import ModelError
 from alaas.jobs import Feature, ModelCard
 
 Rows = npt.NDArray[np.float32]
-Arrays = Sequence[npt.NDArray[np.uint8]]
+Arrays = Sequence[npt.NDArray[Any]]
 
 
 class Backend(Protocol):

@@ -11,13 +11,15 @@ from alaas_workers.models import settings_of
 
 ENGINES = {
     "torch": "alaas_workers.backends.torch_backend:TorchBackend",
+    "onnx": "alaas_workers.backends.onnx_backend:OnnxBackend",
+    "triton": "alaas_workers.backends.triton_backend:TritonBackend",
     "null": "alaas_workers.backends.null_backend:NullBackend",
 }
 """A class here is made with (name, config) and raises ModelError for a model that it cannot serve."""
 
 
 def engine_of(settings: ModelConfig) -> str:
-    return "null" if settings.source == "null" else "torch"
+    return settings.source if settings.source in ENGINES else "torch"
 
 
 def open_backend(name: str, config: Config) -> Backend:

@@ -7,13 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from alaas.jobs import Feature
 from alaas_workers.backends.protocol import Rows
 from alaas_workers.models.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from alaas_workers.transforms import Batch
 
 
 class Computed:
@@ -42,7 +45,7 @@ class Replica:
 
     def submit(
         self,
-        batch: torch.Tensor,
+        batch: Batch,
         count: int,
         features: Collection[Feature],
         on_progress: Callable[[], None] = lambda: None,
@@ -58,7 +61,7 @@ class Replica:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _compute(
-        self, batch: torch.Tensor, count: int, features: Collection[Feature], on_progress: Callable[[], None]
+        self, batch: Batch, count: int, features: Collection[Feature], on_progress: Callable[[], None]
     ) -> Computed:
         outputs = self.model.outputs(batch, features, on_progress)
         wanted = {feature: outputs[feature][:count] for feature in features}

@@ -63,7 +63,7 @@ class TorchBackend:
 
     def _cut(self, arrays: Arrays) -> list[list[int]]:
         shapes = [array.shape for array in arrays]
-        return cut(shapes, self._model.transform.output_size, self._model.batch_size)
+        return cut(shapes, self._model.transform.input_shape, self._model.batch_size)
 
     def _start(
         self, arrays: Arrays, features: Collection[Feature], on_progress: Callable[[], None]
@@ -108,7 +108,7 @@ class TorchBackend:
             if self._model.transform.input_size is not None:
                 raise
             # Without a crop an image has its own size, and this network does not take it: these samples fail alone.
-            logger.warning("model %r fails on %d images of one size", self.card.name, count, exc_info=True)
+            logger.warning("model %r fails on %d samples of one size", self.card.name, count, exc_info=True)
             return {}
 
     @property
@@ -119,9 +119,10 @@ class TorchBackend:
     def _warm_up(self) -> None:
         """A full batch on each copy: what compiles or allocates at first use does so before the first chunk."""
         for replica in self._replicas:
-            batch = example_batch(replica.model, replica.model.batch_size)
+            rows = replica.model.batch_size
+            batch = example_batch(replica.model, rows)
             try:
-                replica.submit(batch, len(batch), self._usual).result().rows()
+                replica.submit(batch, rows, self._usual).result().rows()
             except AlaasError:
                 raise
             except Exception as error:
@@ -129,7 +130,7 @@ class TorchBackend:
                 self.close()
                 key = "compile" if self._model.settings.compile else "batch_size"
                 raise ModelError(
-                    f"model {self.card.name!r}: a batch of {len(batch)} fails with {type(error).__name__};"
+                    f"model {self.card.name!r}: a batch of {rows} fails with {type(error).__name__};"
                     f" the worker's log has it (setting: {key})",
                     field=f"models.{self.card.name}.{key}",
                 ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,12 +12,15 @@ from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.models.dropout import dropout_layers
 from alaas_workers.models.loaded import LoadedModel
 
+if TYPE_CHECKING:
+    from alaas_workers.transforms import Batch
+
 logger = logging.getLogger(__name__)
 
 _PROGRAM = "a program's layers cannot be looked into"
 
 
-def lacking(model: LoadedModel, batch: torch.Tensor, given: Collection[Feature]) -> dict[Feature, str]:
+def lacking(model: LoadedModel, batch: Batch, given: Collection[Feature]) -> dict[Feature, str]:
     """Why the model does not give some features, each as a clause. Runs it a few times.
 
     `batch`: two rows or more, all the same. `given`: what a forward pass was seen to give.
@@ -35,7 +39,7 @@ def lacking(model: LoadedModel, batch: torch.Tensor, given: Collection[Feature])
     return reasons
 
 
-def _why_no_passes(model: LoadedModel, batch: torch.Tensor) -> str | None:
+def _why_no_passes(model: LoadedModel, batch: Batch) -> str | None:
     if model.is_program:
         return _PROGRAM
     if not dropout_layers(model.eager):
@@ -52,9 +56,11 @@ def _why_no_passes(model: LoadedModel, batch: torch.Tensor) -> str | None:
     return None
 
 
-def _why_no_gradients(model: LoadedModel, batch: torch.Tensor) -> str | None:
+def _why_no_gradients(model: LoadedModel, batch: Batch) -> str | None:
     if model.is_program:
         return _PROGRAM
+    if not isinstance(batch, torch.Tensor) or not batch.is_floating_point():
+        return "its input is made of tokens, which have no distance"
     point = batch[:1].clone().requires_grad_(True)
     try:
         with torch.enable_grad():

@@ -48,6 +48,7 @@ class Built:
     module: nn.Module
     architecture: str
     is_program: bool = False  # TorchScript or torch.export: no layers to look into, and batches of one size
+    gives_embedding: bool = False  # the module returns (scores, embedding), and no head is looked for
 
 
 def architecture_of(kind: str, name: str, kwargs: dict[str, Any], *digests: str) -> str:

@@ -18,6 +18,10 @@ def find_head(built: Built, context: BuildContext) -> str | None:
                 "head", "a program's layers cannot be looked into; leave head out, or let it return (scores, embedding)"
             )
         return None
+    if built.gives_embedding:
+        if wanted is not None:
+            raise context.error("head", "this model gives its own embedding; leave head out")
+        return None
     if wanted is None:
         linear = [name for name, module in built.module.named_modules() if isinstance(module, nn.Linear) and name]
         return linear[-1] if linear else None

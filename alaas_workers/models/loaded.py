@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,7 +16,10 @@ from alaas.errors import ModelError
 from alaas.jobs import OF_PASSES, Feature, ModelCard
 from alaas_workers.models.deep_fool import boundary_distances
 from alaas_workers.models.dropout import Masks, Passes
-from alaas_workers.transforms import VisionTransform
+from alaas_workers.transforms import Transform
+
+if TYPE_CHECKING:
+    from alaas_workers.transforms import Batch
 
 ROW_MULTIPLE = 8
 """Batches are padded to a multiple of it. Multiplying matrices of few rows takes other kernels, with other rounding;
@@ -25,6 +28,11 @@ or 7 inputs does not.)"""
 
 PLAIN = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
 """What one forward pass gives, both at once."""
+
+
+def rows_in(batch: Batch) -> int:
+    return len(next(iter(batch.values()))) if isinstance(batch, dict) else len(batch)
+
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -48,8 +56,8 @@ class WithEmbedding(nn.Module):
     def _capture(self, _head: nn.Module, args: tuple[Any, ...]) -> None:
         self._captured = args[0] if args else None
 
-    def forward(self, batch: torch.Tensor) -> tuple[Any, Any]:
-        scores = self.module(batch)
+    def forward(self, batch: Batch) -> tuple[Any, Any]:
+        scores = self.module(**batch) if isinstance(batch, dict) else self.module(batch)
         embedding, self._captured = self._captured, None
         if isinstance(scores, tuple) and len(scores) == 2 and embedding is None:
             scores, embedding = scores  # a program's own way to give both
@@ -58,7 +66,7 @@ class WithEmbedding(nn.Module):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`module` gives (scores, embedding) of a batch (N, 3, H, W) on `device`, as `transform.to_input` makes it.
+    """`module` gives (scores, embedding) of a batch on `device`, as `transform.to_input` makes it.
 
     `eager` is the same before it was compiled, if it was: hooks and gradients need its layers. `masks` are of `eager`.
     """
@@ -68,7 +76,7 @@ class LoadedModel:
     masks: Masks
     head: str | None
     settings: ModelConfig
-    transform: VisionTransform
+    transform: Transform
     device: torch.device
     is_program: bool
     card: ModelCard
@@ -90,7 +98,7 @@ class LoadedModel:
         return self.batch_size if takes_one_size else min(self.batch_size, ROW_MULTIPLE)
 
     def outputs(
-        self, batch: torch.Tensor, wanted: Collection[Feature] = PLAIN, progress: Callable[[], None] = lambda: None
+        self, batch: Batch, wanted: Collection[Feature] = PLAIN, progress: Callable[[], None] = lambda: None
     ) -> dict[Feature, torch.Tensor]:
         """Float32 features (N, width) of a batch, on the device; nothing is run for what is not `wanted`.
 
@@ -102,33 +110,33 @@ class LoadedModel:
             features |= self._plain(batch)
         if not OF_PASSES.isdisjoint(wanted):
             features |= self._passes(batch, OF_PASSES.intersection(wanted), progress)
-        if Feature.BOUNDARY_DISTANCES in wanted:
+        if Feature.BOUNDARY_DISTANCES in wanted and isinstance(batch, torch.Tensor):
             features[Feature.BOUNDARY_DISTANCES] = boundary_distances(self.logits, batch, progress)
         return features
 
-    def stochastic(self, batch: torch.Tensor, number: int) -> torch.Tensor:
+    def stochastic(self, batch: Batch, number: int) -> torch.Tensor:
         """(N, C) probabilities of the pass `number`: with dropout, all else as in eval."""
         with torch.inference_mode(), self.masks.of_pass(number):
             with self._precision():
                 scores, _ = self.eager(batch)
-            return self._probabilities(self._rows(scores, len(batch)))
+            return self._probabilities(self._rows(scores, rows_in(batch)))
 
     def copy_to(self, device: torch.device) -> LoadedModel:
         """A copy for another thread, with weights of its own."""
         module = deepcopy(self.eager).to(device)
         return replace(self, module=module, eager=module, masks=Masks(module), device=device)
 
-    def _plain(self, batch: torch.Tensor) -> dict[Feature, torch.Tensor]:
+    def _plain(self, batch: Batch) -> dict[Feature, torch.Tensor]:
         with torch.inference_mode():
             with self._precision():
                 scores, embedding = self.module(batch)
-            features = {Feature.PROBABILITIES: self._probabilities(self._rows(scores, len(batch)))}
+            features = {Feature.PROBABILITIES: self._probabilities(self._rows(scores, rows_in(batch)))}
             if embedding is not None:
-                features[Feature.EMBEDDINGS] = self._rows(embedding.flatten(1), len(batch))
+                features[Feature.EMBEDDINGS] = self._rows(embedding.flatten(1), rows_in(batch))
         return features
 
     def _passes(
-        self, batch: torch.Tensor, wanted: frozenset[Feature], progress: Callable[[], None]
+        self, batch: Batch, wanted: frozenset[Feature], progress: Callable[[], None]
     ) -> dict[Feature, torch.Tensor]:
         passes = Passes(wanted)
         with torch.inference_mode():

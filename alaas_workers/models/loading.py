@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from alaas.config import Config
@@ -19,12 +19,12 @@ from alaas_workers.models.head import find_head, is_not_the_head
 from alaas_workers.models.loaded import LoadedModel, WithEmbedding
 from alaas_workers.models.registry import settings_of, source_module, transform_for
 
+if TYPE_CHECKING:
+    from alaas_workers.transforms import Batch
+
 logger = logging.getLogger(__name__)
 
 Features = dict[Feature, torch.Tensor]
-
-_USUAL_SIDE = 224
-"""Of the example image where the transform names no size."""
 
 
 def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
@@ -54,12 +54,10 @@ def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
     return replace(model, card=_complete(model, features, digest))
 
 
-def example_batch(model: LoadedModel, rows: int) -> torch.Tensor:
-    """`rows` black images of the size that the model is given, as its input."""
-    side = model.transform.settings.resize or _USUAL_SIDE
-    height, width = model.transform.input_size or (side, side)
-    images = [np.zeros((3, height, width), np.uint8)] * rows
-    return model.transform.to_input(images, model.device, channels_last=model.channels_last)
+def example_batch(model: LoadedModel, rows: int) -> Batch:
+    """`rows` samples without content, as the model's input."""
+    arrays = [model.transform.example()] * rows
+    return model.transform.to_input(arrays, model.device, channels_last=model.channels_last)
 
 
 def _place(model: LoadedModel) -> None:
@@ -80,7 +78,7 @@ def _try_out(model: LoadedModel, context: BuildContext) -> Features:
         raise
     except Exception as error:  # a network can fail on an input of the wrong size in any way
         logger.warning("model %r: its first forward pass failed", context.name, exc_info=True)
-        size = " x ".join(map(str, batch.shape))
+        size = _size(batch)
         raise context.error(
             "transform", f"a batch of {size} fails with {type(error).__name__}; does the transform give its input size?"
         ) from None
@@ -88,6 +86,11 @@ def _try_out(model: LoadedModel, context: BuildContext) -> Features:
     if context.settings.head is not None and Feature.EMBEDDINGS not in features:
         raise context.error("head", f"the layer {context.settings.head!r:.80} gets no input in a forward pass")
     return features
+
+
+def _size(batch: Batch) -> str:
+    tensor = next(iter(batch.values())) if isinstance(batch, dict) else batch
+    return " x ".join(map(str, tensor.shape))
 
 
 def _check_scores(scores: torch.Tensor, context: BuildContext) -> None:

@@ -1,7 +1,7 @@
 """Source of a model ("torchvision", "file", ...) to the module that serves it, imported at first use.
 
-Such a module has `default_settings(name, settings) -> TransformConfig`, and `build(context) -> Built` unless it
-brings its own backend.
+Such a module has `default_settings(name, settings)`, which gives the settings of its modality's transform, and
+`build(context) -> Built` unless it brings its own backend.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from alaas.config import Config, ModelConfig, TransformConfig
+from alaas.config import Config, ModelConfig
 from alaas.errors import ModelError
 from alaas.jobs import ModelCard
-from alaas_workers.transforms import VisionTransform, transform_class
+from alaas_workers.transforms import Transform, transform_class
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,10 @@ SOURCES = {
     "torchvision": "alaas_workers.models.torchvision_zoo",
     "torch_hub": "alaas_workers.models.torch_hub",
     "file": "alaas_workers.models.model_file",
+    "huggingface": "alaas_workers.models.hugging_face",
+    "timm": "alaas_workers.models.timm_zoo",
+    "onnx": "alaas_workers.models.onnx_file",
+    "triton": "alaas_workers.models.triton_model",
     "null": "alaas_workers.models.null_model",
 }
 
@@ -38,9 +42,9 @@ def source_module(source: str) -> Any:
     return import_module(SOURCES[source])
 
 
-def transform_for(name: str, settings: ModelConfig) -> VisionTransform:
-    """The configuration's transform, else that of the weights, else ImageNet's. Loads no weights. Raises ModelError."""
-    chosen: TransformConfig = settings.transform or source_module(settings.source).default_settings(name, settings)
+def transform_for(name: str, settings: ModelConfig) -> Transform:
+    """The configuration's, else that of the weights, else a usual one. Loads no weights. Raises ModelError."""
+    chosen = settings.input_settings or source_module(settings.source).default_settings(name, settings)
     return transform_class(settings.modality)(chosen)
 
 
@@ -57,7 +61,7 @@ def configured_card(name: str, config: Config) -> ModelCard:
     if settings.source == "null":
         card: ModelCard = source_module("null").card(name, settings)
         return card
-    if settings.transform is None:
+    if settings.input_settings is None:
         return ModelCard(name=name, modality=settings.modality)
     transform = transform_for(name, settings)
     size = list(transform.input_size) if transform.input_size else None

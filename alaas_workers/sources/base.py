@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from alaas.config import Config
 
@@ -13,6 +14,14 @@ class Fetched:
     """The bytes of one sample (never none), and the version that they are of."""
 
     data: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One sample that a listing found, and its version where the listing tells it (else "")."""
+
+    uri: str
     version: str
 
 
@@ -35,3 +44,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and threads."""
+
+
+@runtime_checkable
+class ListingSource(Source, Protocol):
+    """A source that can tell what lies beneath a prefix."""
+
+    def pages(self, prefix: str, owner: str) -> AsyncGenerator[list[Listed]]:
+        """The files beneath `prefix`, a URI that ends in "/", with all folders in it; a bounded page at a time.
+
+        Raises SampleError as `fetch` does: NOT_FOUND where nothing is there, FORBIDDEN, NOT_ALLOWED, UNREACHABLE.
+        """

@@ -7,12 +7,12 @@ import itertools
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from alaas.config import Config
 from alaas.errors import ConfigError, SampleCode, SampleError
 from alaas_workers.sources.addresses import AddressRules
-from alaas_workers.sources.base import Fetched, Source
+from alaas_workers.sources.base import Fetched, Listed, ListingSource, Source
 from alaas_workers.sources.event_loop import EventLoopThread
 from alaas_workers.sources.failures import failure
 from alaas_workers.sources.registry import Entry, entry_for, open_source
@@ -55,6 +55,21 @@ class Sources:
         """
         return self._loop.run(self._fetch_all(uris, owner, on_progress, on_bytes))
 
+    def pages(self, prefix: str, owner: str) -> Iterator[list[Listed]]:
+        """What lies beneath `prefix`, a page at a time, in an order that does not change between two listings.
+
+        Raises SampleError: UNKNOWN_SCHEME also for a source that cannot list, else as `fetch`; a page is tried once.
+        """
+        source = self._source(entry_for(prefix, self._config))
+        if not isinstance(source, ListingSource):
+            raise failure(SampleCode.UNKNOWN_SCHEME)
+        pages = source.pages(prefix, owner)
+        try:
+            while (page := self._loop.run(_next(pages))) is not None:
+                yield page
+        finally:
+            self._loop.run(pages.aclose())
+
     def close(self) -> None:
         with self._lock:
             opened, self._opened = list(self._opened.values()), {}
@@ -75,7 +90,7 @@ class Sources:
                     on_bytes(len(result.data))
                 on_progress()
 
-        lanes = min(self._config.sources.http.concurrency, len(uris))
+        lanes = min(self._config.sources.concurrency, len(uris))
         tasks = [asyncio.create_task(take_next()) for _ in range(lanes)]
         try:
             await asyncio.gather(*tasks)
@@ -117,6 +132,10 @@ class Sources:
                 except ConfigError as error:
                     raise SampleError(SampleCode.UNKNOWN_SCHEME, error.detail) from error
             return self._opened[entry.target]
+
+
+async def _next(pages: AsyncIterator[list[Listed]]) -> list[Listed] | None:
+    return await anext(pages, None)
 
 
 async def _close_all(sources: Sequence[Source]) -> None:

@@ -14,7 +14,7 @@ from alaas_workers.models import transform_for
 from alaas_workers.pipeline import Made
 
 if TYPE_CHECKING:
-    from alaas_workers.transforms import VisionTransform
+    from alaas_workers.transforms import Transform
 
 
 class Preprocess:
@@ -22,7 +22,7 @@ class Preprocess:
         self._config = config
         self._transform = cache(self._make_transform)
 
-    def _make_transform(self, model: str) -> VisionTransform:
+    def _make_transform(self, model: str) -> Transform:
         return transform_for(model, self._config.models[model])
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
@@ -34,8 +34,8 @@ class Preprocess:
         for place, (ordinal, sample_bytes) in enumerate(zip(ordinals, raw, strict=True)):
             progress()
             try:
-                whole, max_pixels = sample_bytes.tobytes(), self._config.sources.max_pixels
-                rows.append([transform.preprocess(whole, max_pixels) for transform in transforms])
+                whole = sample_bytes.tobytes()
+                rows.append([transform.preprocess(whole, self._config.sources) for transform in transforms])
                 kept.append(place)
             except SampleError as error:
                 failed.append(FailedAt(ordinal, error.sample_code, error.detail))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alaas.config import TransformConfig
+from alaas.config.schema import SourcesConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.transforms.decode import decode_rgb
 from alaas_workers.transforms.resizing import centre_crop, resize, resized_size
@@ -29,6 +30,9 @@ old pixels is taken for one of the new."""
 MAX_GROWTH = 16
 """An image travels at its own size only if resizing makes it at most so many times the model's input. A strip of
 1 x 40,000 pixels is small, and 256 x 10,240,000 once its shorter side is 256."""
+
+USUAL_SIDE = 224
+"""Of the example image where the settings name no size."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -54,10 +58,20 @@ class VisionTransform:
         """(height, width) of the input that an image of this size becomes."""
         return self.input_size or resized_size(height, width, self.settings.resize)
 
-    def preprocess(self, data: bytes, max_pixels: int) -> Pixels:
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) of the input that an array of `preprocess`, (3, h, w), becomes."""
+        return self.output_size(*shape[1:])
+
+    def example(self) -> Pixels:
+        """A black image of the size that the model is given."""
+        side = self.settings.resize or USUAL_SIDE
+        return np.zeros((3, *(self.input_size or (side, side))), np.uint8)
+
+    def preprocess(self, data: bytes, limits: SourcesConfig) -> Pixels:
         """uint8 (3, h, w), RGB: at its own size if that is fewer bytes than the model's input, else resized and
         cropped. Raises SampleError (see `decode_rgb`); TOO_MANY_PIXELS also when the resized image had too many.
         """
+        max_pixels = limits.max_pixels
         pixels = decode_rgb(data, max_pixels)
         height, width = pixels.shape[1:]
         resized = resized_size(height, width, self.settings.resize)

@@ -15,6 +15,7 @@ import torch
 
 from alaas.client import Client, Selected
 from alaas.config import load_config
+from alaas.config.schema import SourcesConfig
 from alaas.errors import InvalidRequest, ModelError
 from alaas.jobs import SCAN_STAGES, Feature, Report
 from alaas_workers.backends import open_backend
@@ -110,7 +111,9 @@ def features_of(rig: Rig, name: str, pool: list[str], wanted: list[Feature]) -> 
     files = [Path(uri.removeprefix("file://")).read_bytes() for uri in pool]
     backend = open_backend(name, config)
     try:
-        return dict(backend.infer([transform.preprocess(data, 10_000) for data in files], wanted, lambda: None))
+        return dict(
+            backend.infer([transform.preprocess(data, SourcesConfig()) for data in files], wanted, lambda: None)
+        )
     finally:
         backend.close()
 

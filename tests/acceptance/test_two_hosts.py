@@ -90,7 +90,7 @@ def start_worker(hosts: TwoHosts, name: str, stage: str, config: Path, folder: P
 def expected(config: Config, photos: dict[str, bytes]) -> list[str]:
     """The URIs of the least confident samples."""
     transform = transform_for("null", config.models["null"])
-    arrays = [transform.preprocess(data, config.sources.max_pixels) for data in photos.values()]
+    arrays = [transform.preprocess(data, config.sources) for data in photos.values()]
     features = open_backend("null", config).infer(arrays, [Feature.PROBABILITIES], lambda: None)
     order = np.argsort(features[Feature.PROBABILITIES].max(1))[:BUDGET]
     return [list(photos)[i] for i in order]

@@ -13,6 +13,7 @@ import pytest
 from scipy.special import entr
 
 from alaas.config import Config
+from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_backend
@@ -49,7 +50,7 @@ def arrays(config: Config) -> list[npt.NDArray[np.uint8]]:
     """37 images of two sizes as preprocess gives them: some travel at their own size."""
     transform = transform_for("m", config.models["m"])
     sizes = [(12, 10), (64, 48)]
-    return [transform.preprocess(jpeg(*sizes[seed % 2], seed=seed), 10_000) for seed in range(37)]
+    return [transform.preprocess(jpeg(*sizes[seed % 2], seed=seed), SourcesConfig()) for seed in range(37)]
 
 
 def _nothing() -> None:

@@ -110,7 +110,7 @@ PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads]
 def sources(tmp_path: Path) -> Iterator[Sources]:
     (tmp_path / "pool").mkdir()
     config = personal(
-        tmp_path / "data", max_sample_bytes=MAX_BYTES, file={"roots": [str(tmp_path / "pool")]}, http={"concurrency": 4}
+        tmp_path / "data", max_sample_bytes=MAX_BYTES, file={"roots": [str(tmp_path / "pool")]}, concurrency=4
     )
     made = Sources(config)
     yield made

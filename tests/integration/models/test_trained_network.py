@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from alaas.config import Config
+from alaas.config.schema import SourcesConfig
 from alaas.errors import SampleCode, SampleError
 from alaas.jobs import Feature
 from alaas_workers.backends import open_backend
@@ -49,7 +50,7 @@ def test_a_trained_network_reaches_the_accuracy_of_a_plain_script(
     config: Config, images: list[tuple[int, bytes]]
 ) -> None:
     transform = transform_for("m", config.models["m"])
-    arrays = [transform.preprocess(data, 1024) for _, data in images]
+    arrays = [transform.preprocess(data, SourcesConfig(max_pixels=1024)) for _, data in images]
     backend = open_backend("m", config)
     probabilities = backend.infer(arrays, [Feature.PROBABILITIES], lambda: None)[Feature.PROBABILITIES]
     backend.close()

@@ -11,7 +11,7 @@ def test_images_of_one_input_size_are_cut_in_order() -> None:
 
 
 def test_images_of_other_input_sizes_go_in_batches_of_their_own() -> None:
-    batches = cut([(3, 8, 8), (3, 9, 5), (3, 8, 8), (3, 8, 8)], lambda height, width: (height, width), 2)
+    batches = cut([(3, 8, 8), (3, 9, 5), (3, 8, 8), (3, 8, 8)], lambda shape: shape[1:], 2)
     assert batches == [[0, 2], [3], [1]]
 
 

@@ -20,7 +20,8 @@ TINY: dict[str, Any] = {"resize": 32, "crop": 32}
 
 
 def _transform(**settings: Any) -> dict[str, Any]:
-    return transform_for("m", ModelConfig(**settings)).settings.model_dump()
+    shown: dict[str, Any] = transform_for("m", ModelConfig(**settings)).settings.model_dump()
+    return shown
 
 
 def test_an_imagenet_model_gets_the_statistics_of_imagenet() -> None:

@@ -10,12 +10,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
 from alaas.config import TransformConfig
+from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError, SampleCode, SampleError
 from alaas_workers.transforms import VisionTransform, transform_class
 from alaas_workers.transforms.decode import decode_rgb
 from tests.support.images import by_pillow, jpeg, png
 
-MANY = 10_000_000
+MANY = SourcesConfig(max_pixels=10_000_000)
+MORE = SourcesConfig(max_pixels=10 * MANY.max_pixels)
 IMAGENET = VisionTransform(TransformConfig(resize=256, crop=224))
 SMALL = VisionTransform(TransformConfig(resize=40, crop=32))
 
@@ -33,7 +35,7 @@ def _plain(data: bytes, transform: VisionTransform) -> torch.Tensor:
 def test_a_small_image_travels_at_its_own_size() -> None:
     data = png(32, 24)
     travelled = IMAGENET.preprocess(data, MANY)
-    np.testing.assert_array_equal(travelled, decode_rgb(data, MANY))
+    np.testing.assert_array_equal(travelled, decode_rgb(data, MANY.max_pixels))
     assert travelled.flags.c_contiguous
 
 
@@ -46,13 +48,13 @@ def test_an_image_of_the_inputs_own_size_is_resized_once_and_cropped() -> None:
     data = png(32, 32)
     travelled = SMALL.preprocess(data, MANY)
     assert travelled.shape == (3, 32, 32)
-    assert not np.array_equal(travelled, decode_rgb(data, MANY))
+    assert not np.array_equal(travelled, decode_rgb(data, MANY.max_pixels))
     assert torch.equal(SMALL.to_input([travelled]), _plain(data, SMALL)[None])
 
 
 def test_what_is_small_and_grows_without_bound_is_resized_at_once() -> None:
     strip = png(3, 1200)  # 256 x 102,400 once resized
-    assert IMAGENET.preprocess(strip, MANY * 10).shape == (3, 224, 224)
+    assert IMAGENET.preprocess(strip, MORE).shape == (3, 224, 224)
 
 
 def test_what_would_be_too_large_when_resized_is_refused() -> None:
@@ -66,7 +68,7 @@ def test_what_would_be_too_large_when_resized_is_refused() -> None:
 def test_both_routes_give_the_same_bits(size: tuple[int, int], interpolation: Any) -> None:
     transform = VisionTransform(TransformConfig(resize=40, crop=32, interpolation=interpolation))
     data = jpeg(*size)
-    native = decode_rgb(data, MANY)
+    native = decode_rgb(data, MANY.max_pixels)
     travelled = transform.preprocess(data, MANY)
     assert travelled.shape == (3, 32, 32)
     assert torch.equal(transform.to_input([travelled]), transform.to_input([native]))
@@ -106,14 +108,16 @@ def test_large_images_differ_from_torchvision_on_pillow_by_one_level_of_some_pix
 def test_an_image_smaller_than_the_crop_is_padded_with_black_around_it() -> None:
     transform = VisionTransform(TransformConfig(crop=32, mean=(0, 0, 0), std=(1, 1, 1)))
     data = png(17, 32)
-    expected = reference.center_crop(torch.from_numpy(decode_rgb(data, MANY)), 32) / 255
+    expected = reference.center_crop(torch.from_numpy(decode_rgb(data, MANY.max_pixels)), 32) / 255
     assert torch.equal(transform.to_input([transform.preprocess(data, MANY)])[0], expected)
 
 
 def test_without_resize_and_crop_pixels_are_only_normalised() -> None:
     transform = VisionTransform(TransformConfig(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5)))
     data = png(50, 40)
-    expected = reference.normalize(torch.from_numpy(decode_rgb(data, MANY)) / 255, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+    expected = reference.normalize(
+        torch.from_numpy(decode_rgb(data, MANY.max_pixels)) / 255, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
+    )
     assert torch.equal(transform.to_input([transform.preprocess(data, MANY)])[0], expected)
     assert transform.input_size is None
 
