@@ -37,6 +37,7 @@ _HTTP = Entry(
 SOURCES: dict[str, Entry] = {
     "file": Entry("alaas_workers.sources.file_source:FileSource", "part of alaas", uris.local_path, has_versions=True),
     "upload": Entry("alaas_workers.sources.upload_source:UploadSource", "part of alaas", uris.upload_digest),
+    "data": Entry("alaas_workers.sources.data_source:DataSource", "part of alaas", uris.data_content),
     "http": _HTTP,
     "https": _HTTP,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import re
 from urllib.parse import unquote_to_bytes
@@ -17,6 +18,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")
 _HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@%\\:\[\]]{1,255})(?::([0-9]{1,5}))?(?:[/?#].*)?", re.I)
 _FILE = re.compile(r"(?i:file:(?://(?:localhost)?)?)(/(?!/)[^?#]*)")
 _UPLOAD = re.compile(r"(?i:upload)://([0-9a-f]{64})")
+# A blank, a "#" or a letter beyond ASCII means another thing to each reader, so they must be percent-encoded.
+_DATA = re.compile(r"data:([!-\"$-+\--~]*?)(;base64)?,((?:[!-\"$&-~]|%[0-9A-Fa-f]{2})*)", re.I)
 
 
 def scheme_of(uri: str) -> str:
@@ -63,3 +66,18 @@ def upload_digest(uri: str) -> str:
     if match is None:
         raise failure(SampleCode.BAD_URI)
     return match[1]
+
+
+def data_content(uri: str) -> bytes:
+    """The bytes that stand in a data URI, percent-decoded, then from base64 where it says so.
+
+    Raises SampleError(BAD_URI).
+    """
+    match = _DATA.fullmatch(uri)
+    if match is None:
+        raise failure(SampleCode.BAD_URI)
+    content = unquote_to_bytes(match[3])
+    try:
+        return binascii.a2b_base64(content, strict_mode=True) if match[2] and content else content
+    except binascii.Error:
+        raise failure(SampleCode.BAD_URI) from None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 import pytest
 
@@ -103,7 +104,26 @@ class Uploads:
     def close(self) -> None: ...
 
 
-PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads]
+class Data:
+    """What a data URI holds is always there, and little; tests/integration/sources/test_data.py has its own limits."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None: ...
+
+    def put(self, name: str, data: bytes) -> str:
+        if len(data) > 1000:
+            pytest.skip("a URI of 4,096 characters cannot hold so many bytes")
+        return f"data:;x={name}," + quote(data, safe="")
+
+    def missing(self) -> str:
+        pytest.skip("a data URI is never without its data")
+
+    def wrong_kind(self) -> tuple[str, SampleCode]:
+        return "data:;base64,A", SampleCode.BAD_URI
+
+    def close(self) -> None: ...
+
+
+PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads, Data]
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources import check_uri, upload_path
 from alaas_workers.sources.http_source import parse_url
-from alaas_workers.sources.uris import local_path
+from alaas_workers.sources.uris import data_content, local_path
 from tests.support.source_configs import personal
 
 CONFIG = personal(Path("/nowhere"))
@@ -28,6 +30,11 @@ READ = [
     "http://[2606:4700::1]:80/a",
     "http://2130706433/",  # its address is judged when it is opened
     f"upload://{DIGEST}",
+    "data:,",
+    "data:,caf%C3%A9%0A100%25",
+    "DATA:text/plain;charset=utf-8;BASE64,AAE=",
+    "data:image/png;base64,AA%3D%3D",
+    "data:text/plain;charset=utf-8;name=a%2Cb,a,b;base64",
 ]
 BAD = [
     "",
@@ -67,8 +74,24 @@ BAD = [
     "upload://" + DIGEST[:-1],
     "upload://" + DIGEST.upper(),
     f"upload://{DIGEST}/../x",
+    "data:",
+    "data:text/plain",
+    "data:,a b",
+    "data:,caf\u00e9",
+    "data:,a#b",
+    "data:,100%",
+    "data:,%G0",
+    "data:,a\nb",
+    "data:caf\u00e9,a",
+    "data:,\uff11",
+    "data:;base64,A",
+    "data:;base64,AAA",
+    "data:;base64,AAE=AAE=",
+    "data:;base64,AA-_",
+    "data:;base64,A%20AE",
+    "data:," + "a" * 4096,
 ]
-UNKNOWN = ["s3://bucket/a.jpg", "ftp://example.org/a", "gopher://x", "data:image/png;base64,AAAA", "C:\\a.jpg",
+UNKNOWN = ["s3://bucket/a.jpg", "ftp://example.org/a", "gopher://x", "data+x:,a", "C:\\a.jpg",
            "simplecache::file:///etc/hostname"]  # fmt: skip
 
 
@@ -94,7 +117,7 @@ def test_a_source_that_is_switched_off_is_unknown() -> None:
 
 
 @settings(deadline=None)  # idna is imported at first use
-@given(st.text() | st.from_regex(r"(https?|file|upload)://.*", fullmatch=True))
+@given(st.text() | st.from_regex(r"((https?|file|upload)://|data:).*", fullmatch=True))
 @example("http://[")
 @example("http://\u2100/")
 def test_no_text_breaks_the_check(uri: str) -> None:
@@ -128,6 +151,12 @@ def test_a_uri_that_is_not_encoded_is_encoded() -> None:
 def test_a_file_uri_is_decoded_once_and_a_bare_path_never() -> None:
     assert local_path("file:///a%2520b") == "/a%20b"
     assert local_path("/a%20b") == "/a%20b"
+
+
+@given(st.binary(max_size=1000))
+def test_any_bytes_travel_in_a_data_uri(data: bytes) -> None:
+    assert data_content("data:," + quote(data, safe="")) == data
+    assert data_content("data:text/plain;base64," + b64encode(data).decode()) == data
 
 
 def test_an_upload_lies_in_a_folder_of_its_owner(tmp_path: Path) -> None:
