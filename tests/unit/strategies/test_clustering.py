@@ -125,3 +125,40 @@ def test_seeds_of_a_large_pool_are_looked_for_among_some_of_it(monkeypatch: pyte
     points = blobs(np.random.default_rng(4), 8, 50)
     assert len(centres_of(points, 8)) == 8
     assert len(centres_of(points, 100)) == 100
+
+
+def plain_loss(points: Rows, weights: Rows, centres: Rows) -> float:
+    squares = ((points[:, None].astype(np.float64) - centres[None]) ** 2).sum(axis=2)
+    return float((weights * squares.min(axis=1)).sum())
+
+
+def plain_k_means(points: Rows, count: int, weights: Rows, rng: np.random.Generator) -> Rows:
+    """Lloyd's iterations as the textbook has them, from points drawn evenly, all distances at hand."""
+    centres = points[rng.choice(len(points), count, replace=False)].astype(np.float64)
+    for _ in range(50):
+        labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+        for number in np.flatnonzero(np.bincount(labels, weights, minlength=count)):
+            own = labels == number
+            centres[number] = np.average(points[own], axis=0, weights=weights[own])
+    return centres
+
+
+@pytest.mark.shows("KMeansSampling", "its clusters' loss is below that of a plain k-means, on random problems")
+@pytest.mark.shows("DiverseMiniBatch", "its clusters' weighted loss is below that of a plain k-means")
+@pytest.mark.shows("TypiClust", "its clusters' loss is below that of a plain k-means")
+@pytest.mark.shows("ClusterMargin", "its clusters' loss is below that of a plain k-means")
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_clusters_are_tighter_than_those_of_plain_runs_and_near_the_best_of_ten(is_weighted: bool) -> None:
+    rng = np.random.default_rng(2)
+    to_mean, to_best = [], []
+    for problem in range(15):
+        middles = rng.normal(scale=3, size=(rng.integers(3, 9), 4))
+        points = (middles[rng.integers(len(middles), size=150)] + rng.normal(size=(150, 4))).astype(np.float32)
+        points = centred(points, np.arange(150))
+        weights = rng.random(150) if is_weighted else np.ones(150)
+        count = int(rng.integers(2, 12))
+        losses = [plain_loss(points, weights, plain_k_means(points, count, weights, rng)) for _ in range(10)]
+        ours = plain_loss(points, weights, centres_of(points, count, weights, problem))
+        to_mean.append(ours / np.mean(losses))
+        to_best.append(ours / min(losses))
+    assert np.mean(to_mean) < 1 and np.mean(to_best) < 1.1

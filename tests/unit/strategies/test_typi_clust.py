@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from strategies import Pool, Selection, get_strategy, typi_clust
+from strategies.clustering import centred, k_means, nearest_centres
 from strategies.typi_clust import neighbour_distances
 from tests.support.pools import embeddings, sample_ids
 
@@ -51,6 +52,47 @@ def test_the_neighbour_distance_is_that_of_all_distances(monkeypatch: pytest.Mon
         distances = np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2)
         expected = np.sort(distances, axis=1)[:, 1 : count + 1].mean(axis=1)
         assert neighbour_distances(points, count, rng) == pytest.approx(expected, abs=1e-12)
+
+
+def plain_choices(points: Rows, clusters: Rows, pool_size: int, budget: int) -> list[int]:
+    """The paper's steps one by one (section 3.2), with all distances at hand; pool first in `points`, then labelled."""
+    labelled = [place >= pool_size for place in range(len(points))]
+    chosen: list[int] = []
+    for _ in range(budget):
+        best: tuple[bool, int, int, int] | None = None
+        for number in range(int(clusters.max()) + 1):
+            members = [place for place in range(len(points)) if clusters[place] == number]
+            open_ones = [place for place in members if not labelled[place]]
+            if open_ones:
+                key = (len(members) <= 5, sum(labelled[place] for place in members), -len(members), number)
+                best = key if best is None else min(best, key)
+        assert best is not None
+        members = [place for place in range(len(points)) if clusters[place] == best[3]]
+        count = min(20, max(1, len(members) // 2))
+        means = {}
+        for place in members:
+            others = sorted(float(np.linalg.norm(points[place] - points[other])) for other in members if other != place)
+            means[place] = np.mean(others[:count]) if others else np.inf
+        choice = min((place for place in members if not labelled[place]), key=lambda place: (means[place], place))
+        labelled[choice] = True
+        chosen.append(choice)
+    return chosen
+
+
+@pytest.mark.shows("TypiClust", "the paper's steps one by one with all distances at hand, on 30 random problems")
+def test_the_choices_are_those_of_the_papers_steps_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    for problem in range(30):
+        rows = rng.normal(size=(60, 3)).astype(np.float32)
+        labelled = rng.normal(size=(int(rng.integers(0, 8)), 3)).astype(np.float32)
+        budget = int(rng.integers(1, 20))
+        pool = Pool(sample_ids(60), {"embeddings": rows, "labelled_embeddings": labelled}, problem)
+        order = pool.canonical_order()
+        points = centred(rows, order, labelled)
+        count = min(len(labelled) + budget, 500)
+        clusters = nearest_centres(points, k_means(points, count, np.random.default_rng(problem)))
+        expected = order[plain_choices(points.astype(np.float64), clusters, 60, budget)]
+        assert get_strategy("TypiClust").select(pool, budget).indices.tolist() == expected.tolist()
 
 
 def test_a_duplicate_is_a_neighbour_at_distance_0() -> None:
