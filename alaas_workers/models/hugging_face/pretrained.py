@@ -1,0 +1,128 @@
+"""A module of transformers from a folder: known architectures only, safetensors only, and every weight in its place."""
+
+from __future__ import annotations
+
+import json
+import logging
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from alaas_workers.models.built import BuildContext, architecture_of, same_everywhere
+from alaas_workers.models.hugging_face.hub import read_json
+
+logger = logging.getLogger(__name__)
+
+_VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "auto_map")
+"""What a config.json says that changes nothing of what is computed: weights are always loaded as float32."""
+
+
+def config_of(context: BuildContext, folder: Path) -> dict[str, Any]:
+    """config.json. Raises ModelError for one that needs code of its own, and for an unknown architecture."""
+    config = read_json(context.name, folder / "config.json")
+    known = _mapping(context)
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in known:
+        return config
+    if "auto_map" in config:
+        raise context.error("repo", "it brings its own code, which is never run; take a model that transformers knows")
+    raise context.error("repo", f"its config.json names no model_type that transformers knows ({kind!r:.80})")
+
+
+def check_classifier(context: BuildContext, config: dict[str, Any], *kinds: str) -> None:
+    """Raises ModelError for a head whose outputs fit no strategy. `kinds`: how the names of fitting ones end."""
+    if not any(each.endswith(kinds) for each in architectures(config)):
+        raise context.error("repo", f"it is no classifier ({named_architecture(config)}); its outputs fit no strategy")
+    classes = class_count(config)
+    if classes < 2 or config.get("problem_type") == "regression":
+        raise context.error(
+            "repo", f"its head gives {classes} value(s) for a sample, a regression; a classifier gives 2 or more"
+        )
+    if config.get("problem_type") == "multi_label_classification":
+        raise context.error("repo", "its labels do not exclude one another, and no strategy takes such scores yet")
+
+
+def architectures(config: dict[str, Any]) -> list[str]:
+    named = config.get("architectures")
+    return [str(each) for each in named] if isinstance(named, list) else []
+
+
+def named_architecture(config: dict[str, Any]) -> str:
+    return ", ".join(architectures(config))[:120] or "it names no architecture"
+
+
+def class_count(config: dict[str, Any]) -> int:
+    labels = config.get("id2label")
+    if isinstance(labels, dict) and labels:
+        return len(labels)
+    count = config.get("num_labels", 2)
+    return count if isinstance(count, int) else 2
+
+
+def load_pretrained(
+    context: BuildContext,
+    folder: Path,
+    auto: str,
+    *,
+    may_miss: tuple[str, ...] = (),
+    may_add: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """`transformers.<auto>` from `folder` in float32, on the CPU, in eval. Raises ModelError when weights do not fit.
+
+    `may_miss`: beginnings of parameter names that may be absent, since nothing is computed with them. `may_add`: the
+    folder may hold more than the module takes, such as a head.
+    """
+    transformers = _transformers(context)
+    try:
+        with same_everywhere():
+            module, report = getattr(transformers, auto).from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype="float32",
+                **options,
+            )
+    except Exception as error:  # of a damaged file, of sizes that differ, of a package that some models need
+        logger.warning("model %r: transformers could not load it", context.name, exc_info=True)
+        raise context.error(
+            "repo", f"its weights cannot be loaded ({type(error).__name__}): damaged, or not of its config.json"
+        ) from None
+    _check_fit(context, report, may_miss, may_add)
+    module.eval()
+    return module  # type: ignore[no-any-return]
+
+
+def architecture(kind: str, config: dict[str, Any], *more: str) -> str:
+    """For the fingerprint: all of config.json that the computation depends on. `more`: what else it depends on."""
+    lasting = {key: value for key, value in config.items() if key not in _VOLATILE}
+    digest = sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
+    return architecture_of("huggingface", kind, {}, digest, *more)
+
+
+def _check_fit(context: BuildContext, report: dict[str, Any], may_miss: tuple[str, ...], may_add: bool) -> None:
+    missing = sorted(each for each in report["missing_keys"] if not each.startswith(may_miss or ("\0",)))
+    strange = sorted(map(str, report["mismatched_keys"]))
+    added = [] if may_add else sorted(report["unexpected_keys"])
+    for what, names in (("miss", missing), ("have another shape at", strange), ("have unknown", added)):
+        if names:
+            raise context.error("repo", f"the weights do not fit config.json: they {what} {names[0]!r:.120}")
+
+
+def _mapping(context: BuildContext) -> Any:
+    return _transformers(context).CONFIG_MAPPING
+
+
+def _transformers(context: BuildContext) -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise context.error(
+            "source", f"a HuggingFace model needs transformers: pip install 'alaas[{context.settings.modality}]'"
+        ) from None
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
