@@ -20,6 +20,8 @@ INPUT_SIZE = "alaas_input_size"  # JSON list, or null
 MODEL = "alaas_model"  # the name in the configuration that it was exported from
 
 PROGRAM = "alaas_program"  # the file beside model.py
+KEYWORDS = "alaas_keywords"  # "true": the program takes its inputs as keyword arguments, else as one mapping
+BATCH_SIZE = "alaas_batch_size"  # rows that one forward pass takes
 ROW_MULTIPLE = "alaas_row_multiple"  # model.py fills a batch up to a multiple of so many rows
 LOGITS = "alaas_logits"  # "true": the program gives logits, of which model.py takes the softmax
 PRECISION = "alaas_precision"

@@ -70,6 +70,9 @@ def client_of(url: str, token: str | None) -> Client:
     return Client(url, token=token)
 
 
+config_option = click.option(
+    "--config", type=click.Path(dir_okay=False), help="The YAML file  [env: ALAAS_CONFIG]; without one, the defaults."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
