@@ -104,6 +104,8 @@ _WORDS = {
     "passes": "each of the passes with dropout or of a committee",
     "committee": "a committee of models",
     "boundary_distances": "distances to decision boundaries",
+    "label_probabilities": "probabilities of independent labels",
+    "box_scores": "scores of boxes",
     "labelled_embeddings": "embeddings of labelled samples",
     "labelled_classes": "labels",
 }

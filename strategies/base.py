@@ -37,6 +37,8 @@ class Pool:
     - "committee" (N, M, C), M >= 2: probabilities of M models.
     - "pass_sums" (N, C + 1): the mean of T passes' probabilities, then the mean of their entropies in nats. Made from
       "passes" where it is not given.
+    - "label_probabilities" (N, L): of L labels that do not exclude one another, each in [0, 1].
+    - "box_scores" (N, K): of an image's boxes, each in [0, 1]; 0 where there is no box.
     - "boundary_distances" (N, 1): of DeepFool, at least 0; float32's largest where no boundary was reached.
     - "labelled_embeddings" (L, d) and "labelled_classes" (L,), numbers of classes from 0: absent or empty while nothing
       is labelled.

@@ -119,13 +119,17 @@ def _has_several_columns(block: Feature) -> NDArray[np.bool_]:
     return np.full(len(block), block.shape[1] != 1)
 
 
+def _is_above_one(block: Feature) -> NDArray[np.bool_]:
+    return np.asarray(block.reshape(len(block), -1).max(axis=1) > 1)
+
+
 def _is_no_class(block: Feature) -> NDArray[np.bool_]:
     no_class: NDArray[np.bool_] = (block < 0) | (block != np.floor(block)) | (block >= MOST_CLASSES)
     return no_class
 
 
 _DIMENSIONS = {"probabilities": 2, "embeddings": 2, "passes": 3, "committee": 3, "pass_sums": 2}
-_DIMENSIONS |= {"boundary_distances": 2, "classes": 1}
+_DIMENSIONS |= {"boundary_distances": 2, "classes": 1, "label_probabilities": 2, "box_scores": 2}
 _MEMBERS = {"passes": "stochastic passes", "committee": "models"}
 _Check = tuple[Callable[[Feature], NDArray[np.bool_]], str]
 _DISTRIBUTION: tuple[_Check, ...] = (
@@ -143,6 +147,14 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
         (_is_negative, "hold negative probabilities or entropies"),
         (_has_wrong_mean, f"hold a mean that does not sum to 1 within {SUM_TOLERANCE}"),
         (_has_too_much_entropy, "hold a mean entropy above that of the mean (take the mean over passes, in nats)"),
+    ),
+    "label_probabilities": (
+        (_is_negative, "hold negative probabilities (take the sigmoid of the logits)"),
+        (_is_above_one, "hold probabilities above 1 (take the sigmoid of the logits)"),
+    ),
+    "box_scores": (
+        (_is_negative, "hold negative scores"),
+        (_is_above_one, "hold scores above 1"),
     ),
     "boundary_distances": (
         (_is_negative, "hold negative distances"),

@@ -12,7 +12,7 @@ from strategies import Pool, Strategy
 from strategies.members import pass_sums as members_to_sums
 
 Features = dict[str, NDArray[Any]]
-CLASSES, EMBEDDING_SIZE, LABELLED, MEMBERS = 7, 12, 9, 4
+CLASSES, EMBEDDING_SIZE, LABELLED, MEMBERS, BOXES = 7, 12, 9, 4, 6
 
 
 def probabilities(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
@@ -51,6 +51,18 @@ def boundary_distances(rng: np.random.Generator, size: int) -> NDArray[np.float3
     return rows
 
 
+def label_probabilities(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """Sigmoids of wide logits: some labels are sure to the last bit."""
+    rows: NDArray[np.float32] = (1 / (1 + np.exp(-rng.normal(scale=20.0, size=(size, CLASSES))))).astype(np.float32)
+    return rows
+
+
+def box_scores(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """Of up to BOXES boxes, falling; some images have none, and some as many as there is room for."""
+    rows = -np.sort(-rng.random((size, BOXES), dtype=np.float32), axis=1)
+    return rows * (np.arange(BOXES) < rng.integers(0, BOXES + 1, size=(size, 1)))
+
+
 FEATURES: dict[str, Callable[[np.random.Generator, int], NDArray[Any]]] = {
     "probabilities": probabilities,
     "embeddings": embeddings,
@@ -58,6 +70,8 @@ FEATURES: dict[str, Callable[[np.random.Generator, int], NDArray[Any]]] = {
     "committee": members,
     "pass_sums": pass_sums,
     "boundary_distances": boundary_distances,
+    "label_probabilities": label_probabilities,
+    "box_scores": box_scores,
     "labelled_embeddings": lambda rng, size: embeddings(rng, LABELLED),
     "labelled_classes": lambda rng, size: (np.arange(LABELLED) % 3).astype(np.float32),
 }
