@@ -25,6 +25,55 @@ class TransformConfig(Strict):
     interpolation: Literal["bilinear", "bicubic", "nearest"] = Field(default="bilinear", description="of the resize")
 
 
+class AudioConfig(Strict):
+    """How a sound becomes an audio model's input (docs/audio.md). Taken whole: what is left out has the default here."""
+
+    sample_rate: int = Field(default=16_000, ge=1000, le=192_000, description="of the input, Hz; others are resampled")
+    seconds: float = Field(default=10.0, gt=0, le=600, description="a longer sound is cut to its first so many seconds")
+    length: Literal["fixed", "free"] = Field(
+        default="fixed", description="fixed: a shorter one is padded to `seconds`; free: to the next of a few lengths"
+    )
+    normalisation: Literal["none", "zero_mean_unit_variance"] = Field(
+        default="none", description="of the waveform, before it is padded"
+    )
+    features: Literal["waveform", "log_mel", "extractor"] = Field(
+        default="waveform", description="what the model takes; extractor: as transformers' feature extractor gives it"
+    )
+    attention_mask: bool = Field(default=False, description="waveform: tell the model which values are padding")
+    n_fft: int = Field(default=400, ge=16, le=16_384, description="log_mel: values of a frame")
+    hop: int = Field(default=160, ge=1, le=16_384, description="log_mel: values from one frame to the next")
+    n_mels: int = Field(default=64, ge=1, le=512, description="log_mel: bands of a frame")
+    extractor: dict[str, Any] | None = Field(
+        default=None, description="extractor: what preprocessor_config.json holds; it tells sample_rate too"
+    )
+
+    @model_validator(mode="after")
+    def _extractor_where_it_is_used(self) -> AudioConfig:
+        if (self.features == "extractor") != (self.extractor is not None):
+            raise ValueError("extractor: give it with `features: extractor`, and only there")
+        return self
+
+
+class TextConfig(Strict):
+    """How a text becomes a text model's input (docs/text.md). What is left out, a HuggingFace model's folder tells."""
+
+    tokenizer: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a tokenizer.json, or the folder that holds one; bytes: a token for each byte; null: the model's own",
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=8,
+        le=131_072,
+        description="tokens of a text, the special ones included; a longer one is cut; null: the model's, at most 512",
+    )
+    pad_id: int | None = Field(default=None, ge=0, description="token that fills up; null: the model's or tokenizer's")
+    padding: bool = Field(
+        default=True, description="fill up to one of a few lengths; false, for models that do not mask: none at all"
+    )
+
+
 class InstanceGroup(Strict):
     """Copies of the model, in the words of Triton's configuration."""
 
@@ -33,6 +82,20 @@ class InstanceGroup(Strict):
         default="KIND_AUTO", description="KIND_GPU on a machine without one runs on the CPU, with a warning"
     )
     gpus: list[int] | None = Field(default=None, description="which GPUs, each with `count` copies; null: all")
+
+
+class OutputsConfig(Strict):
+    """Which outputs of a served model are what, by the names that the server has for them."""
+
+    probabilities: str | None = Field(default=None, min_length=1, description="(N, C), each row sums to 1")
+    logits: str | None = Field(default=None, min_length=1, description="(N, C), of which the softmax is taken")
+    embeddings: str | None = Field(default=None, min_length=1, description="(N, d)")
+
+    @model_validator(mode="after")
+    def _one_kind_of_scores(self) -> OutputsConfig:
+        if self.probabilities is not None and self.logits is not None:
+            raise ValueError("outputs: give probabilities or logits, not both")
+        return self
 
 
 class ModelConfig(Strict):
@@ -49,7 +112,18 @@ class ModelConfig(Strict):
         description="torch_hub: a local folder, or owner/name:commit; huggingface: a local folder, or owner/name",
     )
     revision: str | None = Field(
-        default=None, description="huggingface: the commit (40 hexadecimal digits) that a repository is pinned to"
+        default=None,
+        description="huggingface: the commit (40 hexadecimal digits) that a repository is pinned to;"
+        " triton: a word of yours for weights that tell no fingerprint",
+    )
+    engine: Literal["own", "triton", "auto"] = Field(
+        default="own",
+        description="own: that of the source; triton: the server of `triton.url` computes what the source describes;"
+        " auto: triton, if it serves the model when `alaas serve` starts",
+    )
+    version: int | None = Field(default=None, ge=1, description="triton: of the model on the server; null: the latest")
+    outputs: OutputsConfig = Field(
+        default=OutputsConfig(), description="triton: names of its outputs; what is left out is found by its own word"
     )
     path: Path | None = Field(default=None, description="file: TorchScript, torch.export, safetensors or state dict")
     builder: str | None = Field(
@@ -61,6 +135,10 @@ class ModelConfig(Strict):
     head: str | None = Field(default=None, description="the last layer, by its dotted name; its input is the embedding")
     logits: bool = Field(default=True, description="the model gives logits (softmax follows), not probabilities")
     transform: TransformConfig | None = Field(default=None, description="null: that of the weights, else ImageNet's")
+    audio: AudioConfig | None = Field(
+        default=None, description="what `transform` is for images; null: the model's own, else its defaults"
+    )
+    text: TextConfig | None = Field(default=None, description="what `transform` is for images; null: the model's own")
     batch_size: int = Field(default=16, ge=1, le=4096, description="samples that one forward pass takes")
     passes: int = Field(
         default=20, ge=2, le=1000, description="passes with dropout over a sample, for strategies that need them"
@@ -74,9 +152,15 @@ class ModelConfig(Strict):
     channels_last: bool = Field(default=True, description="memory layout of convolutions; faster, rounding at 1e-8")
 
     @property
-    def input_settings(self) -> TransformConfig | None:
+    def is_on_triton(self) -> bool:
+        return self.source == "triton" or self.engine == "triton"
+
+    @property
+    def input_settings(self) -> TransformConfig | AudioConfig | TextConfig | None:
         """What the configuration says of its modality's transform; None: what the model itself says holds."""
-        return self.transform
+        if self.modality == "text":  # of a HuggingFace model only a part, which its folder completes
+            return None if self.source == "huggingface" else self.text
+        return self.audio if self.modality == "audio" else self.transform
 
 
 class TokenConfig(Strict):
@@ -177,6 +261,8 @@ class HttpSourceConfig(RemoteSourceConfig):
 class SourcesConfig(Strict):
     max_sample_bytes: int = Field(default=64 * MIB, ge=1, description="of one sample, as fetched")
     max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
+    max_text_bytes: int = Field(default=MIB, ge=1, description="of a text, whose tokens take many times as much memory")
+    max_seconds: float = Field(default=600.0, gt=0, le=86_400, description="of a sound, as its header tells")
     concurrency: int = Field(default=16, ge=1, le=512, description="samples of one chunk that are read at once")
     attempts: int = Field(default=3, ge=1, le=10, description="of one sample while its error is transient")
     retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
@@ -231,11 +317,30 @@ class StrategiesConfig(Strict):
     )
 
 
-class TritonConfig(Strict):
-    """`al_server` of the paper's YAML: a serving engine. Until that backend is there, torch serves instead."""
+class DockerWorkerConfig(Strict):
+    """The container that runs the server where none answers, as in the paper's `al_server.worker` (docs/triton.md)."""
 
-    url: str = Field(description="host:port of the engine")
-    worker: dict[str, Any] = Field(default_factory=dict, description="the container that could run it; not read yet")
+    type: Literal["docker"] = Field(default="docker", description="docker is the one kind there is")
+    docker_repo: str = Field(
+        default="nvcr.io/nvidia/tritonserver", pattern=r"^[a-z0-9][\w.:/-]*$", description="the image's repository"
+    )
+    tag: str = Field(default="24.10-pyt-python-py3", pattern=r"^\w[\w.-]*$", description="the image's tag")
+    pull_timeout_s: float = Field(default=1800.0, gt=0, description="for the image to arrive")
+    start_timeout_s: float = Field(default=180.0, gt=0, description="for the server to be ready")
+
+
+class TritonConfig(Strict):
+    """The Triton server of the models with `source: triton` or `engine: triton` (docs/triton.md)."""
+
+    url: str = Field(
+        pattern=r"^((grpc|http)s?://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$",
+        description="host:port of gRPC, or with grpc://, grpcs://, http:// or https:// before it",
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="for one request; keep it below pipeline.stall_s")
+    connect_timeout_s: float = Field(default=5.0, gt=0, description="for what is asked about a server or a model")
+    attempts: int = Field(default=3, ge=1, le=10, description="of one request; then its chunk is put off")
+    retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
+    worker: DockerWorkerConfig | None = Field(default=None, description="started by `alaas serve` if none answers")
 
 
 class StorageConfig(Strict):
@@ -283,6 +388,13 @@ class Config(Strict):
     def _public_flower_needs_a_password(self) -> Config:
         if self.flower.host not in _LOOPBACK and self.flower.password is None:
             raise ValueError("flower.host: a public address needs flower.password")
+        return self
+
+    @model_validator(mode="after")
+    def _triton_models_have_a_server(self) -> Config:
+        served = [name for name, model in self.models.items() if model.is_on_triton]
+        if served and self.triton is None:
+            raise ValueError(f"triton: the model {served[0]!r} needs the server's address in triton.url")
         return self
 
     @model_validator(mode="after")
