@@ -5,6 +5,7 @@ AlaasError                   base: `code` (fixed word), `status` (HTTP), `field`
 ├── InvalidRequest      422  a request that names a wrong value in `field`
 │   ├── MalformedRequest 400 a body that is not the JSON we accept
 │   ├── UnsupportedMediaType 415 a body of another type than the route takes
+│   ├── ManifestError    422 a manifest that is damaged, or holds no such column
 │   └── TooLarge        413
 ├── Unauthorized        401
 ├── Forbidden           403  a page of another site tried to write
@@ -42,10 +43,15 @@ class SampleCode(StrEnum):
     UNREACHABLE = "unreachable"  # refused, timed out or a blocked address: told apart to nobody
     REMOTE_ERROR = "remote_error"  # any other answer of the remote
     TOO_LARGE = "too_large"  # more bytes than the configured cap
-    EMPTY = "empty"  # no bytes at all
+    EMPTY = "empty"  # no bytes at all, a text of nothing but white space, or a sound that lasts no time
     NOT_AN_IMAGE = "not_an_image"  # no known image format
-    TRUNCATED = "truncated"  # an image that ends early or is corrupt
+    NOT_TEXT = "not_text"  # bytes that are not UTF-8, or hold a NUL
+    NOT_AUDIO = "not_audio"  # no sound in a format that we decode
+    TRUNCATED = "truncated"  # an image or a sound that ends early or is corrupt
     TOO_MANY_PIXELS = "too_many_pixels"  # would take too much memory to decode
+    TOO_LONG = "too_long"  # a sound of more seconds than the configured cap
+    TOO_MANY_CHANNELS = "too_many_channels"  # a sound of more than 8
+    NOT_FINITE = "not_finite"  # a sound with NaN, Inf or numbers beyond any sound in it
     BAD_OUTPUT = "bad_output"  # the model gave NaN or Inf for it
     WORKER_CRASH = "worker_crash"  # it killed its worker each time it was tried
     UNSTABLE = "unstable"  # its bytes or features kept changing or vanishing while the job ran
@@ -85,6 +91,11 @@ class UnsupportedMediaType(InvalidRequest):
     status = 415
     code = "unsupported_media_type"
     title = "The body is of a type that this route does not take"
+
+
+class ManifestError(InvalidRequest):
+    code = "manifest_error"
+    title = "The manifest cannot be read"
 
 
 class TooLarge(InvalidRequest):

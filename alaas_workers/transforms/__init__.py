@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSFORMS", "Transform", "VisionTransform", "transform_class", "use_one_thread"]
 
-TRANSFORMS = {"vision": "alaas_workers.transforms.vision:VisionTransform"}
+TRANSFORMS = {
+    "vision": "alaas_workers.transforms.vision:VisionTransform",
+    "audio": "alaas_workers.transforms.audio:AudioTransform",
+    "text": "alaas_workers.transforms.text:TextTransform",
+}
 """Modality to "module:Class", imported at first use."""
 
 
@@ -46,7 +50,7 @@ class Transform(Protocol):
 
     @property
     def input_size(self) -> tuple[int, ...] | None:
-        """Of one row of the model's input, where all have the same; else None."""
+        """Of one row of the model's input, where all have the same, else None; of texts the most tokens."""
 
     def preprocess(self, data: bytes, limits: SourcesConfig) -> np.ndarray[Any, Any]:
         """Bytes to the array that travels. Raises SampleError."""
