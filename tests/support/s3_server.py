@@ -1,0 +1,105 @@
+"""moto_server as a process of its own: a real S3 API on loopback that stands in for AWS. Run as a script, it serves.
+
+In a fleet: `write_config(folder, sources={"s3": server.settings("bucket")})`, with `server.environment` set for it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from http.client import HTTPConnection
+from typing import Any
+
+REGION = "us-east-1"
+
+
+class S3Server:
+    """Takes any credentials until `check_credentials()`; then only `keys`, which may read and write everything."""
+
+    def __init__(self) -> None:
+        self.keys = ("AKIAEXAMPLE", "example-secret")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> S3Server:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.communicate()  # it ends with its input
+        self._process = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to find these credentials, and no others that the machine may hold."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.keys[0],
+            "AWS_SECRET_ACCESS_KEY": self.keys[1],
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+
+    def settings(self, *allow: str, **others: Any) -> dict[str, Any]:
+        """The section `sources.s3` that reads from here."""
+        return {"endpoint": self.url, "region": REGION, "allow": list(allow)} | others
+
+    def client(self, service: str = "s3") -> Any:
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=self.keys[0],
+            aws_secret_access_key=self.keys[1],
+        )
+
+    def put(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+        """Make the bucket where there is none, and put or replace the objects."""
+        client = self.client()
+        client.create_bucket(Bucket=bucket)
+        for key, data in objects.items():
+            client.put_object(Bucket=bucket, Key=key, Body=data)
+
+    def check_credentials(self) -> None:
+        """From now on, `keys` are those of a user who may do everything with S3, and nobody else gets in."""
+        iam = self.client("iam")
+        iam.create_user(UserName="reader")
+        allowed = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+        iam.put_user_policy(UserName="reader", PolicyName="all", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="reader")["AccessKey"]
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("POST", "/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        self.keys = (key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def _serve() -> None:
+    import threading
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    # Else it closes the connection after each answer, and a benchmark would measure that.
+    MotoRequestHandler.protocol_version = "HTTP/1.1"
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    print(server.server_address[1], flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _serve()
