@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from alaas.config import Config, ModelConfig
+from alaas.config import AudioConfig, Config, ModelConfig, TextConfig
 from alaas.errors import ModelError
 from alaas.jobs import ModelCard
 from alaas_workers.transforms import Transform, transform_class
@@ -30,6 +30,9 @@ SOURCES = {
     "null": "alaas_workers.models.null_model",
 }
 
+_KNOWS_IMAGES_ONLY = frozenset({"torchvision", "torch_hub", "file"})
+"""Sources whose `default_settings` tells an image's transform. A sound's or a text's is the configuration's to tell."""
+
 
 def settings_of(name: str, config: Config) -> ModelConfig:
     """Raises ModelError for a model that the configuration does not name."""
@@ -44,8 +47,21 @@ def source_module(source: str) -> Any:
 
 def transform_for(name: str, settings: ModelConfig) -> Transform:
     """The configuration's, else that of the weights, else a usual one. Loads no weights. Raises ModelError."""
-    chosen = settings.input_settings or source_module(settings.source).default_settings(name, settings)
-    return transform_class(settings.modality)(chosen)
+    make = transform_class(settings.modality)
+    chosen = settings.input_settings or _default_settings(name, settings)
+    try:
+        return make(chosen)
+    except ModelError as error:
+        if error.field is not None:
+            raise
+        section = "transform" if settings.modality == "vision" else settings.modality
+        raise ModelError(f"model {name!r}: {error.detail}", field=f"models.{name}.{section}") from None
+
+
+def _default_settings(name: str, settings: ModelConfig) -> Any:
+    if settings.source in _KNOWS_IMAGES_ONLY and settings.modality != "vision":
+        return TextConfig() if settings.modality == "text" else AudioConfig()
+    return source_module(settings.source).default_settings(name, settings)
 
 
 def load_model(name: str, config: Config, device: torch.device | str = "cpu") -> LoadedModel:
