@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from alaas.jobs import Feature, Modality, Name, Policy, Strict
+from alaas.jobs import SCORES, Feature, Modality, Name, Policy, ScoresOf, Strict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -26,7 +26,7 @@ class TransformConfig(Strict):
 
 
 class AudioConfig(Strict):
-    """How a sound becomes an audio model's input (docs/audio.md). Taken whole: what is left out has the default here."""
+    """How a sound becomes an audio model's input. Taken whole: what is left out has the default here."""
 
     sample_rate: int = Field(default=16_000, ge=1000, le=192_000, description="of the input, Hz; others are resampled")
     seconds: float = Field(default=10.0, gt=0, le=600, description="a longer sound is cut to its first so many seconds")
@@ -44,13 +44,15 @@ class AudioConfig(Strict):
     hop: int = Field(default=160, ge=1, le=16_384, description="log_mel: values from one frame to the next")
     n_mels: int = Field(default=64, ge=1, le=512, description="log_mel: bands of a frame")
     extractor: dict[str, Any] | None = Field(
-        default=None, description="extractor: what preprocessor_config.json holds; it tells sample_rate too"
+        default=None, description="extractor: what its preprocessor_config.json holds"
     )
 
     @model_validator(mode="after")
     def _extractor_where_it_is_used(self) -> AudioConfig:
         if (self.features == "extractor") != (self.extractor is not None):
             raise ValueError("extractor: give it with `features: extractor`, and only there")
+        if self.extractor is not None and self.extractor.get("sampling_rate", self.sample_rate) != self.sample_rate:
+            raise ValueError("sample_rate: the extractor's sampling_rate is another")
         return self
 
 
@@ -134,6 +136,12 @@ class ModelConfig(Strict):
     strip_prefix: str = Field(default="", description="prefix taken off every key of the state dict ('module.')")
     head: str | None = Field(default=None, description="the last layer, by its dotted name; its input is the embedding")
     logits: bool = Field(default=True, description="the model gives logits (softmax follows), not probabilities")
+    scores_of: ScoresOf | None = Field(
+        default=None,
+        description="labels: they do not exclude one another (sigmoid); boxes: a detector's; null: as the model says,"
+        " else classes",
+    )
+    max_boxes: int = Field(default=100, ge=1, le=10_000, description="boxes: scores kept of one image, the highest")
     transform: TransformConfig | None = Field(default=None, description="null: that of the weights, else ImageNet's")
     audio: AudioConfig | None = Field(
         default=None, description="what `transform` is for images; null: the model's own, else its defaults"
@@ -231,7 +239,7 @@ class PipelineConfig(Strict):
     max_attempts: int = Field(default=3, ge=1, le=20, description="then a chunk is split; at one sample, given up")
     max_rounds: int = Field(default=4, ge=1, description="times that vanished features are computed again")
     scan_features: list[Feature] = Field(
-        default_factory=lambda: [Feature.PROBABILITIES, Feature.EMBEDDINGS],
+        default_factory=lambda: [*SCORES.values(), Feature.EMBEDDINGS],
         min_length=1,
         description="what a push computes ahead, as far as the model gives it",
     )
@@ -258,6 +266,57 @@ class HttpSourceConfig(RemoteSourceConfig):
     max_redirects: int = Field(default=3, ge=0, le=10, description="each one's address is judged anew")
 
 
+AllowEntry = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?)$")]
+
+
+class StoreConfig(RemoteSourceConfig):
+    """A store that is read with the server's own rights: for nobody, until `allow` says what."""
+
+    enabled: bool = Field(default=True, description="serve URIs of this scheme")
+    allow: list[AllowEntry] = Field(
+        default_factory=list, description="what may be read: 'bucket', 'bucket/prefix', '*' for all; empty: nothing"
+    )
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$", description="its address; null: the provider's own"
+    )
+    anonymous: bool = Field(default=False, description="use no credentials: what everybody may read")
+
+
+class CloudStoreConfig(StoreConfig):
+    roles: bool = Field(
+        default=False, description="take the machine's or container's role from the cloud's metadata service"
+    )
+
+
+class S3SourceConfig(CloudStoreConfig):
+    """Credentials are those that boto3 finds: environment, profile, files, roles."""
+
+    profile: str | None = Field(default=None, description="of the AWS configuration files; null: AWS_PROFILE's")
+    region: str | None = Field(
+        default=None, pattern=r"^[a-z0-9-]+$", description="of all buckets; null: the profile's, else us-east-1"
+    )
+
+
+class GsSourceConfig(CloudStoreConfig):
+    credentials: Path | None = Field(
+        default=None, description="a service account's JSON file; null: GOOGLE_APPLICATION_CREDENTIALS, else gcloud's"
+    )
+
+
+class AzSourceConfig(CloudStoreConfig):
+    """Credentials come from the environment: AZURE_STORAGE_ACCOUNT_KEY and the like (docs/s3.md)."""
+
+    account: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]{3,24}$", description="the storage account of all containers; needed"
+    )
+
+
+class HfSourceConfig(StoreConfig):
+    """Datasets of a HuggingFace hub, at a pinned commit, kept in its cache. `allow` lists owner/name."""
+
+    cache_dir: Path | None = Field(default=None, description="null: huggingface_hub's own (HF_HOME)")
+
+
 class SourcesConfig(Strict):
     max_sample_bytes: int = Field(default=64 * MIB, ge=1, description="of one sample, as fetched")
     max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
@@ -268,6 +327,10 @@ class SourcesConfig(Strict):
     retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
     file: FileSourceConfig = Field(default=FileSourceConfig(), description="file URIs and plain paths")
     http: HttpSourceConfig = Field(default=HttpSourceConfig(), description="http and https URIs")
+    s3: S3SourceConfig = Field(default=S3SourceConfig(), description="s3 URIs: Amazon S3, MinIO and the like")
+    gs: GsSourceConfig = Field(default=GsSourceConfig(), description="gs URIs: Google Cloud Storage")
+    az: AzSourceConfig = Field(default=AzSourceConfig(), description="az URIs: Azure Blob Storage")
+    hf: HfSourceConfig = Field(default=HfSourceConfig(), description="hf://datasets/ URIs: HuggingFace datasets")
 
 
 class PoolConfig(Strict):
