@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from alaas.jobs import ScoresOf
 from alaas_workers.models.built import BuildContext, architecture_of, same_everywhere
 from alaas_workers.models.hugging_face.hub import read_json
 
@@ -31,17 +32,18 @@ def config_of(context: BuildContext, folder: Path) -> dict[str, Any]:
     raise context.error("repo", f"its config.json names no model_type that transformers knows ({kind!r:.80})")
 
 
-def check_classifier(context: BuildContext, config: dict[str, Any], *kinds: str) -> None:
-    """Raises ModelError for a head whose outputs fit no strategy. `kinds`: how the names of fitting ones end."""
+def classifier_scores(context: BuildContext, config: dict[str, Any], *kinds: str) -> ScoresOf:
+    """What the scores of its head are of. `kinds`: how the names of architectures that fit end.
+
+    Raises ModelError for a head whose outputs fit no strategy: a regression, or no classifier at all.
+    """
     if not any(each.endswith(kinds) for each in architectures(config)):
         raise context.error("repo", f"it is no classifier ({named_architecture(config)}); its outputs fit no strategy")
-    classes = class_count(config)
-    if classes < 2 or config.get("problem_type") == "regression":
-        raise context.error(
-            "repo", f"its head gives {classes} value(s) for a sample, a regression; a classifier gives 2 or more"
-        )
     if config.get("problem_type") == "multi_label_classification":
-        raise context.error("repo", "its labels do not exclude one another, and no strategy takes such scores yet")
+        return "labels"
+    if class_count(config) < 2 or config.get("problem_type") == "regression":
+        raise context.error("repo", "its head gives numbers of a regression, which fit no strategy; take a classifier")
+    return "classes"
 
 
 def architectures(config: dict[str, Any]) -> list[str]:
