@@ -40,6 +40,8 @@ class Feature(StrEnum):
     """What inference computes of a sample and a strategy needs."""
 
     PROBABILITIES = "probabilities"  # (C,) float32, sums to 1
+    LABEL_PROBABILITIES = "label_probabilities"  # (L,) float32 in [0, 1]: labels that do not exclude one another
+    BOX_SCORES = "box_scores"  # (K,) float32 in [0, 1], falling: of an image's boxes, 0 where there is none
     EMBEDDINGS = "embeddings"  # (d,) float32, the input of the model's head
     PASS_SUMS = "pass_sums"  # noqa: S105 - (C + 1,) float32: the mean of T passes' probabilities, then of their entropies
     PASSES = "passes"  # (T * C,) float32: the probabilities of each of the T passes, one after the other
@@ -48,6 +50,16 @@ class Feature(StrEnum):
 
 OF_PASSES = frozenset({Feature.PASS_SUMS, Feature.PASSES})
 """What is made of stochastic passes: their number is part of what it is."""
+
+ScoresOf = Literal["classes", "labels", "boxes"]
+"""What a model's scores are of: classes that exclude one another, labels that do not, or boxes found in an image."""
+
+SCORES: dict[ScoresOf, Feature] = {
+    "classes": Feature.PROBABILITIES,
+    "labels": Feature.LABEL_PROBABILITIES,
+    "boxes": Feature.BOX_SCORES,
+}
+"""What a model gives of each sample; one of the three."""
 
 
 Modality = Literal["vision", "text", "audio"]
@@ -157,15 +169,35 @@ class Policy(Strict):
     )
 
 
-class JobRequest(Strict):
-    """POST /v1/jobs. Either `dataset_id` or `uris`. `kind: scan` computes features and selects nothing."""
+class Listing(Strict):
+    """Where samples are listed: a prefix (a URI that ends in "/"), or a manifest (a file with a sample a row)."""
 
-    kind: Literal["query", "scan"] = "query"
+    uri: Uri = Field(description="of the prefix or the manifest, as this server's sources read it")
+    column: Name | None = Field(default=None, description="a manifest's column of URIs; default: `uri`, if there")
+    text_column: Name | None = Field(default=None, description="a manifest's column of texts, the samples themselves")
+    label_column: Name | None = Field(default=None, description="a manifest's column of labels; empty cells are none")
+    format: Literal["csv", "jsonl", "parquet"] | None = Field(default=None, description="default: told by the file")
+
+    @property
+    def is_prefix(self) -> bool:
+        return self.uri.endswith("/")
+
+
+class JobRequest(Strict):
+    """POST /v1/jobs. Either `dataset_id` or `uris`. `kind: scan` computes features and selects nothing.
+
+    `kind: import` adds what `listing` lists to the dataset, and takes nothing else.
+    """
+
+    kind: Literal["query", "scan", "import"] = "query"
     dataset_id: str | None = None
     uris: Uris | None = Field(default=None, min_length=1)
+    modality: Modality | None = Field(default=None, description="of `uris`; default: what the model takes")
+    listing: Listing | None = Field(default=None, description="of an import")
     model: Name | Annotated[list[Name], Field(max_length=64)] | None = Field(
         default=None,
-        description="a model of the server's configuration, or two or more as a committee; default: its first",
+        description="a model of the server's configuration, or two or more as a committee; default: its first of the"
+        " samples' modality",
     )
     strategy: Name | StrategyRequest | None = Field(default=None, description="default: the configuration's")
     policy: Policy | None = Field(default=None, description="default: the configuration's; {} for none")
@@ -182,7 +214,10 @@ class StageProgress(Strict):
 
 
 class Progress(Strict):
-    """Samples that passed each stage; only moves forward. Cached samples count as done in every scan stage."""
+    """Samples that passed each stage; only moves forward. Cached samples count as done in every scan stage.
+
+    Of an import, `total` counts the rows that were read so far, and `failed` those that were skipped.
+    """
 
     total: int = 0
     cached: int = 0
@@ -215,6 +250,7 @@ class Job(Strict):
     started: datetime | None = None
     finished: datetime | None = None
     deadline_s: float | None = None
+    listing: dict[str, Any] | None = None
     progress: Progress
     error: Problem | None = None
 
@@ -252,6 +288,27 @@ class FailedSample(Strict):
     detail: str = ""
 
 
+class SkippedRow(Strict):
+    """A row of a manifest, or a file beneath a prefix, that became no sample; `row` counts from 1."""
+
+    row: int
+    code: str
+    detail: str
+    value: str = Field(description="how it begins")
+
+
+class Imported(Strict):
+    """What an import made of its listing: `received` = `added` + `duplicates` + what was skipped."""
+
+    uri: str
+    received: int = Field(description="rows of the manifest, or files beneath the prefix")
+    added: int
+    duplicates: int = Field(description="samples that the dataset held already, or that came twice")
+    labelled: int = Field(description="samples that were given a label")
+    skipped: dict[str, int] = Field(description="how many were left out, by code")
+    examples: list[SkippedRow] = Field(description="the first of those that were left out")
+
+
 class Report(Strict):
     """What a job gives back. A pure function of pool, model, strategy, policy, budget and seed: no times, no job id."""
 
@@ -267,6 +324,7 @@ class Report(Strict):
     selected: list[Chosen]
     failed: list[FailedSample]
     warnings: list[str] = Field(default_factory=list)
+    imported: Imported | None = Field(default=None, description="of an import, which selects nothing")
 
 
 class ModelCard(Strict):
@@ -276,7 +334,8 @@ class ModelCard(Strict):
     modality: str
     fingerprint: str | None = None
     transform: str | None = None
-    classes: int | None = None
+    classes: int | None = Field(default=None, description="or labels; of a detector with the background, where known")
+    boxes: int | None = Field(default=None, description="of a detector: scores kept of one image")
     embedding_size: int | None = None
     passes: int | None = Field(default=None, description="stochastic passes over a sample, where a strategy needs them")
     outputs: list[Feature] | None = None
@@ -290,6 +349,8 @@ class ModelCard(Strict):
         classes, passes = self.classes or 0, self.passes or 0
         return {
             Feature.PROBABILITIES: classes,
+            Feature.LABEL_PROBABILITIES: classes,
+            Feature.BOX_SCORES: self.boxes or 0,
             Feature.EMBEDDINGS: self.embedding_size or 0,
             Feature.PASS_SUMS: classes + 1 if classes else 0,
             Feature.PASSES: passes * classes,

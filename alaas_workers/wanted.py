@@ -9,6 +9,7 @@ from alaas.errors import InvalidRequest, ModelError
 from alaas.jobs import OF_PASSES, Feature, ModelCard
 from alaas_workers.catalog import JobRecord
 from alaas_workers.choosing import policy_of, strategy_of
+from alaas_workers.models.scores import FITTING, scores_of_card
 from strategies import BatchPolicy, Strategy
 
 LABELLED = "labelled_"
@@ -70,7 +71,9 @@ class Wanted:
         said = f"{who} needs {' and '.join(missing)}, which the model {card.name!r} does not give"
         if missing[0] not in card.lacking:
             return said
-        other = "a committee of models or another strategy" if missing[0] in OF_PASSES else "another model or strategy"
+        scores_of = scores_of_card(card.outputs)
+        is_of_passes = scores_of == "classes" and missing[0] in OF_PASSES
+        other = "a committee of models or another strategy" if is_of_passes else FITTING[scores_of]
         return f"{said}: {card.lacking[missing[0]]}; take {other}"
 
 

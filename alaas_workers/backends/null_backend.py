@@ -22,13 +22,15 @@ Numbers = npt.NDArray[np.uint16]
 class NullBackend:
     """10 pseudo-probabilities and an embedding of 16 numbers in [-1, 1) for each array; loads no torch.
 
-    Its passes are pseudo-probabilities of their own, and its distance to a boundary is a number in [0, 1).
+    Its passes are pseudo-probabilities of their own, and its distance to a boundary is a number in [0, 1); so are the
+    probabilities of labels and the scores of boxes where it is to give these.
     """
 
     def __init__(self, name: str, config: Config) -> None:
         self.card: ModelCard = configured_card(name, config)
         self._batch_size = config.models[name].batch_size
         self._passes = config.models[name].passes
+        self._boxes = config.models[name].max_boxes
         self._key = blake2b(name.encode(), digest_size=16).digest()  # null models of other names give other numbers
 
     def infer(
@@ -53,6 +55,10 @@ class NullBackend:
             return _embeddings(numbers)
         if feature is Feature.BOUNDARY_DISTANCES:
             return numbers[:, -1:] / 65536
+        if feature is Feature.LABEL_PROBABILITIES:
+            return numbers[:, :CLASSES] / 65536
+        if feature is Feature.BOX_SCORES:
+            return _box_scores(numbers, self._boxes)
         passes = [_probabilities(_again(numbers, number)) for number in range(self._passes)]
         return np.concatenate(passes, axis=1) if feature is Feature.PASSES else _sums(passes)
 
@@ -86,6 +92,14 @@ def _probabilities(numbers: Numbers) -> npt.NDArray[np.float64]:
     weights = (numbers[:, :CLASSES].astype(np.float64) + 1) ** 3
     shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
     return shares
+
+
+def _box_scores(numbers: Numbers, boxes: int) -> npt.NDArray[np.float64]:
+    """(N, boxes): up to CLASSES boxes of an image, falling; below one half, a number stands for no box."""
+    found = np.where(numbers[:, :CLASSES] < 32768, 0, numbers[:, :CLASSES]) / 65536
+    rows = np.zeros((len(numbers), boxes))
+    rows[:, : min(CLASSES, boxes)] = -np.sort(-found, axis=1)[:, :boxes]
+    return rows
 
 
 def _embeddings(numbers: Numbers) -> npt.NDArray[np.float64]:

@@ -11,6 +11,7 @@ import torch
 from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.models.dropout import dropout_layers
 from alaas_workers.models.loaded import LoadedModel
+from alaas_workers.models.scores import not_given
 
 if TYPE_CHECKING:
     from alaas_workers.transforms import Batch
@@ -21,22 +22,28 @@ _PROGRAM = "a program's layers cannot be looked into"
 
 
 def lacking(model: LoadedModel, batch: Batch, given: Collection[Feature]) -> dict[Feature, str]:
-    """Why the model does not give some features, each as a clause. Runs it a few times.
+    """Why the model does not give some features, each as a clause. Runs one of classes a few times.
 
     `batch`: two rows or more, all the same. `given`: what a forward pass was seen to give.
     """
-    reasons: dict[Feature, str] = {}
+    reasons = not_given(model.scores_of)
     if Feature.EMBEDDINGS not in given:
-        reasons[Feature.EMBEDDINGS] = (
-            f"{_PROGRAM}; let it return (scores, embedding)"
-            if model.is_program
-            else "its last layer is not known; name it in head"
-        )
+        reasons[Feature.EMBEDDINGS] = _why_no_embeddings(model)
+    if model.scores_of != "classes":
+        return reasons
     if (why := _why_no_passes(model, batch)) is not None:
         reasons |= dict.fromkeys(sorted(OF_PASSES), why)
     if (why := _why_no_gradients(model, batch)) is not None:
         reasons[Feature.BOUNDARY_DISTANCES] = why
     return reasons
+
+
+def _why_no_embeddings(model: LoadedModel) -> str:
+    if model.scores_of == "boxes":
+        return "it has no backbone that gives maps of the image"
+    if model.is_program:
+        return f"{_PROGRAM}; let it return (scores, embedding)"
+    return "its last layer is not known; name it in head"
 
 
 def _why_no_passes(model: LoadedModel, batch: Batch) -> str | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from alaas.config import Config, ModelConfig, TransformConfig
 from alaas.errors import ModelError
+from alaas.jobs import ScoresOf
 
 IMAGENET = TransformConfig(resize=256, crop=224)
 """What ImageNet's models expect where their weights do not tell; mean and standard deviation are the defaults."""
@@ -48,6 +49,9 @@ class Built:
     module: nn.Module
     architecture: str
     is_program: bool = False  # TorchScript or torch.export: no layers to look into, and batches of one size
+    scores_of: ScoresOf = "classes"  # as the model itself says; the configuration may say otherwise
+    head: str | None = None  # the layer whose input is the embedding, where the source knows; else the last linear one
+    classes: int | None = None  # of a detector, whose boxes do not tell how many there are
     gives_embedding: bool = False  # the module returns (scores, embedding), and no head is looked for
 
 

@@ -10,7 +10,10 @@ from alaas_workers.models.built import BuildContext, Built
 
 
 def find_head(built: Built, context: BuildContext) -> str | None:
-    """The configured layer, else the last linear one; None: no embeddings. Raises ModelError for an unknown name."""
+    """The configured layer, else the source's, else the last linear one; None: no embeddings.
+
+    Raises ModelError for an unknown name.
+    """
     wanted = context.settings.head
     if built.is_program:
         if wanted is not None:
@@ -22,6 +25,7 @@ def find_head(built: Built, context: BuildContext) -> str | None:
         if wanted is not None:
             raise context.error("head", "this model gives its own embedding; leave head out")
         return None
+    wanted = wanted or built.head
     if wanted is None:
         linear = [name for name, module in built.module.named_modules() if isinstance(module, nn.Linear) and name]
         return linear[-1] if linear else None

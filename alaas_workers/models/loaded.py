@@ -13,7 +13,7 @@ from torch import nn
 
 from alaas.config import ModelConfig
 from alaas.errors import ModelError
-from alaas.jobs import OF_PASSES, Feature, ModelCard
+from alaas.jobs import OF_PASSES, SCORES, Feature, ModelCard, ScoresOf
 from alaas_workers.models.deep_fool import boundary_distances
 from alaas_workers.models.dropout import Masks, Passes
 from alaas_workers.transforms import Transform
@@ -26,8 +26,8 @@ ROW_MULTIPLE = 8
 from 8 rows on torchvision's classifiers give the same bits whatever the batch and the place in it. (A linear layer of 5
 or 7 inputs does not.)"""
 
-PLAIN = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
-"""What one forward pass gives, both at once."""
+PLAIN = (*SCORES.values(), Feature.EMBEDDINGS)
+"""What one forward pass gives: the scores, of which a model has one kind, and the embedding at once."""
 
 
 def rows_in(batch: Batch) -> int:
@@ -58,6 +58,7 @@ class WithEmbedding(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Any, Any]:
         scores = self.module(**batch) if isinstance(batch, dict) else self.module(batch)
+        scores = getattr(scores, "logits", scores)  # what transformers' models give
         embedding, self._captured = self._captured, None
         if isinstance(scores, tuple) and len(scores) == 2 and embedding is None:
             scores, embedding = scores  # a program's own way to give both
@@ -76,6 +77,7 @@ class LoadedModel:
     masks: Masks
     head: str | None
     settings: ModelConfig
+    scores_of: ScoresOf
     transform: Transform
     device: torch.device
     is_program: bool
@@ -87,8 +89,10 @@ class LoadedModel:
 
     @property
     def batch_size(self) -> int:
-        """The configured size, taken down to a multiple of ROW_MULTIPLE from there on."""
-        size = self.settings.batch_size
+        """The configured size, taken down to a multiple of ROW_MULTIPLE from there on. A detector takes one image: how
+        many boxes its neighbours have would decide how its own are rounded.
+        """
+        size = 1 if self.scores_of == "boxes" else self.settings.batch_size
         return size if size < ROW_MULTIPLE else size - size % ROW_MULTIPLE
 
     @property
@@ -130,7 +134,7 @@ class LoadedModel:
         with torch.inference_mode():
             with self._precision():
                 scores, embedding = self.module(batch)
-            features = {Feature.PROBABILITIES: self._probabilities(self._rows(scores, rows_in(batch)))}
+            features = {SCORES[self.scores_of]: self._probabilities(self._rows(scores, rows_in(batch)))}
             if embedding is not None:
                 features[Feature.EMBEDDINGS] = self._rows(embedding.flatten(1), rows_in(batch))
         return features
@@ -152,7 +156,9 @@ class LoadedModel:
         return rows if self.settings.logits else rows.clamp_min(torch.finfo(torch.float32).tiny).log()
 
     def _probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(scores, 1) if self.settings.logits else scores
+        if not self.settings.logits or self.scores_of == "boxes":
+            return scores
+        return torch.softmax(scores, 1) if self.scores_of == "classes" else torch.sigmoid(scores)
 
     def _precision(self) -> AbstractContextManager[Any]:
         dtype = _PRECISIONS.get(self.settings.precision)

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from alaas.config import ModelConfig, TransformConfig
 from alaas.jobs import Feature, ModelCard
+from alaas_workers.models.scores import not_given
 from alaas_workers.transforms import VisionTransform
 
 CLASSES = 10
@@ -24,6 +25,7 @@ def fingerprint(name: str, transform_id: str) -> str:
 
 def card(name: str, settings: ModelConfig) -> ModelCard:
     transform = VisionTransform(settings.transform or default_settings(name, settings))
+    lacking = not_given(settings.scores_of or "classes")
     return ModelCard(
         name=name,
         modality=settings.modality,
@@ -32,7 +34,9 @@ def card(name: str, settings: ModelConfig) -> ModelCard:
         classes=CLASSES,
         embedding_size=EMBEDDING_SIZE,
         passes=settings.passes,
-        outputs=list(Feature),
+        boxes=settings.max_boxes if settings.scores_of == "boxes" else None,
+        outputs=[feature for feature in Feature if feature not in lacking],
+        lacking=lacking,
         input_size=list(transform.input_size) if transform.input_size else None,
         device="cpu",
     )

@@ -12,6 +12,7 @@ from alaas.config import ModelConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature, ModelCard
 from alaas_workers.models import configured_card, load_model, transform_for
+from alaas_workers.models.scores import not_given
 from tests.support.tiny_models import FlatNet, Silent, config_of, saved, seeded, tiny_config
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,7 +44,8 @@ def test_the_card_tells_what_the_model_gives(tmp_path: Path) -> None:
         embedding_size=8,
         passes=20,
         outputs=[Feature.PROBABILITIES, Feature.EMBEDDINGS, Feature.BOUNDARY_DISTANCES],
-        lacking=dict.fromkeys([Feature.PASS_SUMS, Feature.PASSES], "the model has no dropout layers"),
+        lacking=not_given("classes")
+        | dict.fromkeys([Feature.PASS_SUMS, Feature.PASSES], "the model has no dropout layers"),
         input_size=[16, 16],
         device="cpu",
     )
@@ -172,7 +174,7 @@ def test_before_loading_a_card_holds_what_the_configuration_tells(tmp_path: Path
 
 def test_of_a_null_model_all_is_known_before_loading() -> None:
     first = configured_card("n", config_of("n", source="null"))
-    assert first.outputs == list(Feature)
+    assert first.outputs == [each for each in Feature if each not in not_given("classes")]
     assert (first.classes, first.embedding_size, first.input_size) == (10, 16, [32, 32])
     other = configured_card("n", config_of("n", source="null", transform={"resize": 8, "crop": 8}))
     assert None is not first.fingerprint != other.fingerprint
