@@ -115,7 +115,7 @@ class TextTransform:
             return length
         # Always one more at least: rows with padding go through an attention mask, and where no row of a batch has
         # any, models leave the mask out and round otherwise. So a row's neighbours are all like itself.
-        step = max(LEAST_STEP, 1 << (length.bit_length() - 3))
+        step = max(LEAST_STEP, 1 << max(0, length.bit_length() - 3))
         return min(self.max_length, (length // step + 1) * step)
 
     @cached_property

@@ -72,7 +72,7 @@ def build_text(context: BuildContext) -> Built:
     kind = _CLASSIFIER if classifies else "embeddings"
     described = architecture(kind, config, module.pooling.described)
     scores_of = classifier_scores(context, config, _CLASSIFIER) if classifies else "classes"
-    return Built(module, described, scores_of=scores_of, gives_embedding=True, gives_scores=classifies)
+    return Built(module, described, scores_of=scores_of, gives_embedding=True)
 
 
 def _classifier(context: BuildContext, folder: Path, config: dict[str, Any]) -> WithPooledState:

@@ -1,0 +1,73 @@
+"""Small text models as HuggingFace folders: a word-level tokenizer and a BERT of one layer, made in milliseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+from alaas.config import Config
+from tests.support.tiny_models import config_of
+
+CLASSES = 4
+WORDS = [f"word{number}" for number in range(40)]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "num_labels": CLASSES,
+}
+
+
+def write_tokenizer(folder: Path, texts: Iterable[str] = WORDS, *, vocabulary: int = 1000, most: int = 64) -> Tokenizer:
+    """WordPiece learnt from `texts`, with BERT's special tokens, and the settings file beside it."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"model_max_length": most, "pad_token": "[PAD]", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return tokenizer
+
+
+def bert(kind: str, tokens: int, **sizes: Any) -> Any:
+    """`kind`: "BertForSequenceClassification" and the like, with weights from a fixed seed."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return getattr(transformers, kind)(transformers.BertConfig(vocab_size=tokens, **SIZES | sizes))
+
+
+def write_text_model(folder: Path, kind: str = "BertForSequenceClassification", **sizes: Any) -> Path:
+    """The folder, as `save_pretrained` of model and tokenizer leave it."""
+    tokenizer = write_tokenizer(folder)
+    bert(kind, tokenizer.get_vocab_size(), **sizes).save_pretrained(folder)
+    return folder
+
+
+def text_config(folder: Path, kind: str = "BertForSequenceClassification", **settings: Any) -> Config:
+    """The model `m` in a folder of its own beneath `folder`."""
+    repo = folder / kind
+    if not repo.exists():
+        write_text_model(repo, kind)
+    return config_of(**{"source": "huggingface", "modality": "text", "repo": repo, "passes": 3} | settings)
+
+
+def text(seed: int) -> bytes:
+    """3 to 70 words, of which some are known."""
+    return " ".join(f"word{(seed * 7 + place * (seed + 3)) % 50}" for place in range(3 + seed * 11 % 68)).encode()
