@@ -31,7 +31,7 @@ class TorchBackend:
     """Loads the model once, copies it to every device of its instance groups, and warms each copy up."""
 
     def __init__(self, name: str, config: Config) -> None:
-        devices, warnings = placements(name, settings_of(name, config), torch.cuda.device_count())
+        devices, warnings = placements(name, settings_of(name, config), self.gpus())
         for warning in warnings:
             logger.warning("%s", warning)
         model = load_model(name, config, devices[0])
@@ -42,6 +42,11 @@ class TorchBackend:
         self._replicas = [Replica(copy, threads) for copy in models]
         self._lock = threading.Lock()
         self._warm_up()
+
+    @staticmethod
+    def gpus() -> int:
+        """How many this engine can use."""
+        return torch.cuda.device_count()
 
     def infer(
         self, arrays: Arrays, features: Collection[Feature], on_progress: Callable[[], None]

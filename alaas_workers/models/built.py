@@ -52,6 +52,7 @@ class Built:
     scores_of: ScoresOf = "classes"  # as the model itself says; the configuration may say otherwise
     head: str | None = None  # the layer whose input is the embedding, where the source knows; else the last linear one
     classes: int | None = None  # of a detector, whose boxes do not tell how many there are
+    logits: bool | None = None  # whether its scores are logits, where the source knows; else the settings say
     gives_embedding: bool = False  # the module returns (scores, embedding), and no head is looked for
 
 

@@ -35,6 +35,9 @@ def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
     context = BuildContext(name, settings, config)
     transform = transform_for(name, settings)
     built = _as_asked(source_module(settings.source).build(context), context, transform)
+    if built.logits is not None:
+        settings = settings.model_copy(update={"logits": built.logits})
+        context = replace(context, settings=settings)
     if not built.is_program:  # a program was frozen when it was made, and an exported one refuses the call
         built.module.eval()
     for parameter in built.module.parameters():  # one by one, since TorchScript has no call for all

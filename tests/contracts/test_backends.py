@@ -19,6 +19,7 @@ from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_backend
 from alaas_workers.models import transform_for
 from tests.support.images import jpeg
+from tests.support.onnx_models import onnx_config
 from tests.support.tiny_models import config_of, drop_config, tiny_config
 
 BOTH = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
@@ -29,6 +30,9 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "torch, batches of one": lambda folder: tiny_config(folder, batch_size=1),
     "torch, dropout": lambda folder: drop_config(folder, batch_size=8),
     "torch, dropout, batches of 16": lambda folder: drop_config(folder, batch_size=16),
+    "onnx": lambda folder: onnx_config(folder, batch_size=8),
+    "onnx, two copies": lambda folder: onnx_config(folder, batch_size=16, instance_group=[{"count": 2}]),
+    "onnx, batches of one": lambda folder: onnx_config(folder, rows=1, batch_size=8),
     "null": lambda _: config_of(source="null", batch_size=8),
 }
 
@@ -72,7 +76,7 @@ def test_the_card_is_complete(backend: Backend) -> None:
 
 def test_features_are_float32_rows_of_the_widths_that_the_card_tells(backend: Backend, arrays: Any) -> None:
     features = backend.infer(arrays, _all(backend), _nothing)
-    assert set(BOTH) < set(features) == set(_all(backend))
+    assert set(BOTH) <= set(features) == set(_all(backend))
     assert {feature: rows.shape for feature, rows in features.items()} == {
         feature: (37, backend.card.width(feature)) for feature in features
     }
@@ -101,6 +105,8 @@ def test_the_sums_of_passes_are_those_of_the_passes(backend: Backend, arrays: An
 
 
 def test_distances_to_a_boundary_are_not_below_zero(backend: Backend, arrays: Any) -> None:
+    if Feature.BOUNDARY_DISTANCES not in _all(backend):
+        pytest.skip("a model without gradients")
     rows = backend.infer(arrays, [Feature.BOUNDARY_DISTANCES], _nothing)[Feature.BOUNDARY_DISTANCES]
     assert (rows >= 0).all() and len(np.unique(rows)) > 5
 
