@@ -10,7 +10,7 @@ import torch
 
 from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.models.dropout import dropout_layers
-from alaas_workers.models.loaded import LoadedModel
+from alaas_workers.models.loaded import LoadedModel, floats_of, with_floats
 from alaas_workers.models.scores import not_given
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def _why_no_passes(model: LoadedModel, batch: Batch) -> str | None:
 def _why_no_gradients(model: LoadedModel, batch: Batch) -> str | None:
     if model.is_program:
         return _PROGRAM
-    if not isinstance(batch, torch.Tensor) or not batch.is_floating_point():
+    if (start := floats_of(batch)) is None:
         return "its input is made of tokens, which have no distance"
-    point = batch[:1].clone().requires_grad_(True)
+    point = start.clone().requires_grad_(True)
     try:
         with torch.enable_grad():
-            torch.autograd.grad(model.logits(point)[:, 0].sum(), point)
+            torch.autograd.grad(model.logits(with_floats(batch, point))[:, 0].sum(), point)
     except Exception:  # an operation without a gradient, or one that was switched off
         logger.info("model %r: no gradient with respect to its input", model.card.name, exc_info=True)
         return "no gradient of its scores with respect to its input can be computed"

@@ -34,6 +34,19 @@ def rows_in(batch: Batch) -> int:
     return len(next(iter(batch.values()))) if isinstance(batch, dict) else len(batch)
 
 
+def floats_of(batch: Batch) -> torch.Tensor | None:
+    """The one tensor of numbers that can be moved a little, such as pixels or a waveform; None: there are tokens."""
+    floats = [each for each in (batch.values() if isinstance(batch, dict) else [batch]) if each.is_floating_point()]
+    return floats[0] if len(floats) == 1 else None
+
+
+def with_floats(batch: Batch, floats: torch.Tensor) -> Batch:
+    """`batch` with `floats` in the place of its own; what else it holds, such as a mask, stays."""
+    if not isinstance(batch, dict):
+        return floats
+    return {name: floats if each.is_floating_point() else each for name, each in batch.items()}
+
+
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -114,8 +127,10 @@ class LoadedModel:
             features |= self._plain(batch)
         if not OF_PASSES.isdisjoint(wanted):
             features |= self._passes(batch, OF_PASSES.intersection(wanted), progress)
-        if Feature.BOUNDARY_DISTANCES in wanted and isinstance(batch, torch.Tensor):
-            features[Feature.BOUNDARY_DISTANCES] = boundary_distances(self.logits, batch, progress)
+        if Feature.BOUNDARY_DISTANCES in wanted and (point := floats_of(batch)) is not None:
+            features[Feature.BOUNDARY_DISTANCES] = boundary_distances(
+                lambda moved: self.logits(with_floats(batch, moved)), point, progress
+            )
         return features
 
     def stochastic(self, batch: Batch, number: int) -> torch.Tensor:
@@ -149,10 +164,10 @@ class LoadedModel:
                 progress()
             return passes.features()
 
-    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+    def logits(self, batch: Batch) -> torch.Tensor:
         """In float32 whatever the precision: small differences of scores are what boundaries are found by."""
         scores, _ = self.eager(batch)
-        rows = self._rows(scores, len(batch))
+        rows = self._rows(scores, rows_in(batch))
         return rows if self.settings.logits else rows.clamp_min(torch.finfo(torch.float32).tiny).log()
 
     def _probabilities(self, scores: torch.Tensor) -> torch.Tensor:
@@ -168,7 +183,8 @@ class LoadedModel:
         if isinstance(values, torch.Tensor) and values.ndim == 2 and len(values) == rows:
             return values.float()
         got = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, torch.Tensor) else type(values).__name__
+        hint = " (of a detector's boxes: with scores_of: boxes)" if isinstance(values, list) else ""
         raise ModelError(
-            f"model {self.card.name!r} gives {got} for {rows} samples; one row of numbers for each is needed",
+            f"model {self.card.name!r} gives {got} for {rows} samples; one row of numbers for each is needed{hint}",
             field=f"models.{self.card.name}",
         )

@@ -38,13 +38,13 @@ def build(context: BuildContext) -> Built:
     """Raises ModelError for what is no classifier of sounds, and for weights that do not fit."""
     from alaas_workers.models.built import Built
     from alaas_workers.models.hugging_face.logits import Logits
-    from alaas_workers.models.hugging_face.pretrained import architecture, check_classifier, config_of, load_pretrained
+    from alaas_workers.models.hugging_face.pretrained import architecture, classifier_scores, config_of, load_pretrained
 
     folder = folder_of(context.name, context.settings, weights=True)
     config = config_of(context, folder)
-    check_classifier(context, config, "ForSequenceClassification", "ForAudioClassification")
+    scores_of = classifier_scores(context, config, "ForSequenceClassification", "ForAudioClassification")
     module = load_pretrained(context, folder, "AutoModelForAudioClassification")
-    return Built(Logits(module), architecture("audio", config))
+    return Built(Logits(module), architecture("audio", config), scores_of=scores_of)
 
 
 def _own_settings(name: str, folder: Path) -> dict[str, Any]:
@@ -76,6 +76,15 @@ def _waveform(said: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
 def _spectrogram(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     rate = said.get("sampling_rate", 16_000)
     seconds = said.get("chunk_length", 30)
-    if kind == "ASTFeatureExtractor" and isinstance(rate, int) and isinstance(frames := said.get("max_length", 1024), int):
+    if (
+        kind == "ASTFeatureExtractor"
+        and isinstance(rate, int)
+        and isinstance(frames := said.get("max_length", 1024), int)
+    ):
         seconds = (160 * frames + 400) / max(rate, 1)  # a little more than it looks at
-    return {"sample_rate": rate, "seconds": seconds, "features": "extractor", "extractor": {"feature_extractor_type": kind, **said}}
+    return {
+        "sample_rate": rate,
+        "seconds": seconds,
+        "features": "extractor",
+        "extractor": {"feature_extractor_type": kind, **said},
+    }
