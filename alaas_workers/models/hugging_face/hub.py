@@ -129,37 +129,33 @@ def _shards(folder: Path) -> set[str]:
 
 
 def _fetched(name: str, repo: str, revision: str, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        # huggingface_hub waits HF_HUB_DOWNLOAD_TIMEOUT (10 s) for each piece, and then asks for the rest a few times.
-        return Path(
-            snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=patterns,
-                ignore_patterns=_NEVER,
-                etag_timeout=_ANSWER_TIMEOUT_S,
-            )
-        )
-    except (RepositoryNotFoundError, RevisionNotFoundError):
+        # Asked once, since what follows would repeat its questions to a hub that is away for a minute and more.
+        HfApi().model_info(repo, revision=revision, timeout=_ANSWER_TIMEOUT_S)
+        # It waits HF_HUB_DOWNLOAD_TIMEOUT (10 s) for each piece of a file, a few times over, and goes on where it was.
+        found = snapshot_download(repo, revision=revision, allow_patterns=patterns, ignore_patterns=_NEVER)
+    except HfHubHTTPError as error:
+        if error.response.status_code not in (401, 403, 404):
+            raise _unreachable(name, repo, revision) from None
         raise refused(
             name, "repo", f"the hub shows no {repo!r:.120} at that revision (a private one needs HF_TOKEN)"
         ) from None
-    except LocalEntryNotFoundError:
-        logger.warning("model %r: the hub cannot be reached", name, exc_info=True)
-        raise refused(
-            name,
-            "repo",
-            f"{repo!r:.120} is not in the cache and the hub cannot be reached; name a local folder, or put it into the"
-            f" cache (`hf download {repo:.120} --revision {revision}`, and HF_HOME for the workers)",
-        ) from None
-    except Exception as error:  # the network's errors, the disk's, and the hub's own
-        logger.warning("model %r: it could not be fetched from the hub", name, exc_info=True)
-        raise refused(
-            name, "repo", f"fetching it from the hub failed with {type(error).__name__}; or name a local folder"
-        ) from None
+    except Exception:  # the network's errors, the disk's, and the hub's own
+        raise _unreachable(name, repo, revision) from None
+    return Path(found)
+
+
+def _unreachable(name: str, repo: str, revision: str) -> ModelError:
+    logger.warning("model %r: it cannot be fetched from the hub", name, exc_info=True)
+    return refused(
+        name,
+        "repo",
+        f"{repo!r:.120} is not in the cache and the hub cannot be reached; name a local folder, or fill the cache"
+        f" (`hf download {repo:.120} --revision {revision}`; HF_HOME says to the workers where it is)",
+    )
 
 
 def _check_weights(name: str, folder: Path) -> None:
