@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from alaas.jobs import SCORES, Feature, Modality, Name, Policy, ScoresOf, Strict
 
@@ -15,10 +15,15 @@ MIB = 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
 class TransformConfig(Strict):
     """How bytes become a vision model's input. Taken whole: what is left out has the default here."""
 
-    resize: int | None = Field(default=None, ge=1, le=4096, description="shorter side, pixels; null: no resize")
+    resize: Side | tuple[Side, Side] | None = Field(
+        default=None, description="shorter side, 1 to 4096 pixels; [height, width]: stretched to that; null: no resize"
+    )
     crop: int | None = Field(default=None, ge=1, le=4096, description="centre crop, pixels; null: none")
     mean: tuple[float, float, float] = Field(default=(0.485, 0.456, 0.406), description="of red, green, blue in 0 to 1")
     std: tuple[float, float, float] = Field(default=(0.229, 0.224, 0.225), description="of red, green, blue in 0 to 1")
@@ -26,7 +31,7 @@ class TransformConfig(Strict):
 
 
 class AudioConfig(Strict):
-    """How a sound becomes an audio model's input. Taken whole: what is left out has the default here."""
+    """How a sound becomes an audio model's input. What is left out, a HuggingFace model's folder tells."""
 
     sample_rate: int = Field(default=16_000, ge=1000, le=192_000, description="of the input, Hz; others are resampled")
     seconds: float = Field(default=10.0, gt=0, le=600, description="a longer sound is cut to its first so many seconds")
@@ -166,9 +171,16 @@ class ModelConfig(Strict):
     @property
     def input_settings(self) -> TransformConfig | AudioConfig | TextConfig | None:
         """What the configuration says of its modality's transform; None: what the model itself says holds."""
-        if self.modality == "text":  # of a HuggingFace model only a part, which its folder completes
-            return None if self.source == "huggingface" else self.text
-        return self.audio if self.modality == "audio" else self.transform
+        if self.modality == "vision":
+            return self.transform
+        if self.source == "huggingface":  # only a part, which the model's folder completes
+            return None
+        return self.text if self.modality == "text" else self.audio
+
+    @property
+    def input_section(self) -> str:
+        """The key of `input_settings`, for errors that name it."""
+        return "transform" if self.modality == "vision" else self.modality
 
 
 class TokenConfig(Strict):
@@ -317,8 +329,46 @@ class HfSourceConfig(StoreConfig):
     cache_dir: Path | None = Field(default=None, description="null: huggingface_hub's own (HF_HOME)")
 
 
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s/?#@%\\:\[\]]{1,255})"
+_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+
+
+class FtpLogin(Strict):
+    """A server that needs a name and a password. It is trusted as an address, also in a private network."""
+
+    server: Annotated[str, StringConstraints(pattern=rf"^ftps?://{_HOST}(:{_PORT})?$")] = Field(
+        description="ftps://host or ftp://host, with its port unless 21; used for exactly that scheme, host and port"
+    )
+    user: Annotated[str, StringConstraints(min_length=1, pattern=_NO_CONTROL)] = Field(description="its name there")
+    password: SecretStr = Field(description="a URI never holds one")
+    prefixes: list[Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]*$")]] = Field(
+        default=["/"], description="folders that URIs may read with it; /: all that the login opens"
+    )
+
+    @field_validator("password")
+    @classmethod
+    def _is_one_line(cls, password: SecretStr) -> SecretStr:
+        if not password.get_secret_value().isprintable():
+            raise ValueError("a control character")
+        return password
+
+
+class FtpSourceConfig(RemoteSourceConfig):
+    """`total_timeout_s` also bounds the listing of one folder. Files are read in passive mode."""
+
+    enabled: bool = Field(default=True, description="serve ftp and ftps URIs")
+    ports: list[Port] | None = Field(default=None, description="null: any on loopback without tokens, else 21 and 990")
+    allow_hosts: list[str] = Field(
+        default_factory=list, description="CIDR ranges or host names allowed beside global addresses"
+    )
+    connections: int = Field(default=8, ge=1, le=64, description="to one server, from each download process")
+    logins: list[FtpLogin] = Field(default_factory=list, description="other servers are asked as 'anonymous'")
+
+
 class SourcesConfig(Strict):
     max_sample_bytes: int = Field(default=64 * MIB, ge=1, description="of one sample, as fetched")
+    max_manifest_bytes: int = Field(default=256 * MIB, ge=1, description="of one manifest; an import holds it whole")
     max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
     max_text_bytes: int = Field(default=MIB, ge=1, description="of a text, whose tokens take many times as much memory")
     max_seconds: float = Field(default=600.0, gt=0, le=86_400, description="of a sound, as its header tells")
@@ -327,6 +377,7 @@ class SourcesConfig(Strict):
     retry_delay_s: float = Field(default=0.5, ge=0, description="before the second try; doubles")
     file: FileSourceConfig = Field(default=FileSourceConfig(), description="file URIs and plain paths")
     http: HttpSourceConfig = Field(default=HttpSourceConfig(), description="http and https URIs")
+    ftp: FtpSourceConfig = Field(default=FtpSourceConfig(), description="ftp and ftps URIs")
     s3: S3SourceConfig = Field(default=S3SourceConfig(), description="s3 URIs: Amazon S3, MinIO and the like")
     gs: GsSourceConfig = Field(default=GsSourceConfig(), description="gs URIs: Google Cloud Storage")
     az: AzSourceConfig = Field(default=AzSourceConfig(), description="az URIs: Azure Blob Storage")

@@ -1,4 +1,4 @@
-"""Which addresses an http source may connect to. Judges what a name resolved to, never the name.
+"""Which addresses the http and ftp sources may connect to. Judges what a name resolved to, never the name.
 
 The tables follow IANA's special-purpose registries rather than `ipaddress.is_global`, which takes multicast and the
 NAT64 and 6to4 forms of 127.0.0.1 for global and changes with Python's version.
@@ -88,7 +88,7 @@ def _in(address: Address, networks: tuple[Network, ...]) -> bool:
 
 @dataclass(frozen=True)
 class AddressRules:
-    """Where http may connect to under one configuration; `ports` None means any."""
+    """Where a source may connect to under one configuration; `ports` None means any."""
 
     is_personal: bool
     ports: frozenset[int] | None
@@ -97,13 +97,25 @@ class AddressRules:
 
     @classmethod
     def of(cls, config: Config) -> AddressRules:
-        """Raises ConfigError for a range in `allow_hosts` that is none."""
+        """Those of http. Raises ConfigError for a range in `allow_hosts` that is none."""
         http = config.sources.http
-        ports = {80, 443} if http.ports is None and not config.is_personal else http.ports
-        listed = [_range_or_host(entry) for entry in http.allow_hosts]
+        return cls._of(config, http.ports, {80, 443}, http.allow_hosts, "sources.http.allow_hosts")
+
+    @classmethod
+    def of_ftp(cls, config: Config) -> AddressRules:
+        """Those of ftp's control connections. Raises ConfigError as `of`."""
+        ftp = config.sources.ftp
+        return cls._of(config, ftp.ports, {21, 990}, ftp.allow_hosts, "sources.ftp.allow_hosts")
+
+    @classmethod
+    def _of(
+        cls, config: Config, ports: list[int] | None, public_ports: set[int], allow_hosts: list[str], field: str
+    ) -> AddressRules:
+        allowed_ports = public_ports if ports is None and not config.is_personal else ports
+        listed = [_range_or_host(entry, field) for entry in allow_hosts]
         return cls(
             is_personal=config.is_personal,
-            ports=None if ports is None else frozenset(ports),
+            ports=None if allowed_ports is None else frozenset(allowed_ports),
             networks=tuple(entry for entry in listed if not isinstance(entry, str)),
             hosts=frozenset(entry for entry in listed if isinstance(entry, str)),
         )
@@ -121,12 +133,12 @@ class AddressRules:
         return all(_in(inner, self.networks) for inner in inner_addresses(ip_address(address)))
 
 
-def _range_or_host(entry: str) -> Network | str:
+def _range_or_host(entry: str, field: str) -> Network | str:
     try:
         return ip_network(entry, strict=False)
     except ValueError:
         if "/" in entry:
-            raise ConfigError(f"{entry!r:.80} is not a range", field="sources.http.allow_hosts") from None
+            raise ConfigError(f"{entry!r:.80} is not a range", field=field) from None
         return _plain(entry)
 
 

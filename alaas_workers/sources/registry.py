@@ -34,12 +34,26 @@ _HTTP = Entry(
     uris.http_host,
     is_enabled=lambda config: config.sources.http.enabled,
 )
+_FTP = Entry(
+    "alaas_workers.sources.ftp_source:FtpSource",
+    "part of alaas",
+    uris.ftp_place,
+    is_enabled=lambda config: config.sources.ftp.enabled,
+)
 SOURCES: dict[str, Entry] = {
     "file": Entry("alaas_workers.sources.file_source:FileSource", "part of alaas", uris.local_path, has_versions=True),
     "upload": Entry("alaas_workers.sources.upload_source:UploadSource", "part of alaas", uris.upload_digest),
     "data": Entry("alaas_workers.sources.data_source:DataSource", "part of alaas", uris.data_content),
+    "s3": Entry(
+        "alaas_workers.sources.s3_source:S3Source",
+        "reading s3 needs boto3 and obstore: pip install 'alaas[server]'",
+        uris.bucket_and_key,
+        is_enabled=lambda config: config.sources.s3.enabled,
+    ),
     "http": _HTTP,
     "https": _HTTP,
+    "ftp": _FTP,
+    "ftps": _FTP,
 }
 
 

@@ -15,8 +15,9 @@ from alaas_workers.sources.addresses import AddressRules
 from alaas_workers.sources.base import Fetched, Listed, ListingSource, Source
 from alaas_workers.sources.event_loop import EventLoopThread
 from alaas_workers.sources.failures import failure
-from alaas_workers.sources.registry import Entry, entry_for, open_source
+from alaas_workers.sources.registry import SOURCES, Entry, entry_for, open_source
 from alaas_workers.sources.retry import retry_delay_s
+from alaas_workers.sources.uris import scheme_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,18 +27,30 @@ class Sources:
 
     def __init__(self, config: Config) -> None:
         AddressRules.of(config)  # the operator's mistake shows at the start, not sample by sample
+        AddressRules.of_ftp(config)
         self._config = config
         self._loop = EventLoopThread()
         self._lock = threading.Lock()
         self._opened: dict[str, Source] = {}
 
-    def version(self, uri: str, owner: str) -> str:
-        """The version of what is at `uri` now, or "" where none is cheap or nothing is there. Never raises."""
+    def version(self, uri: str, owner: str, listed: str = "") -> str:
+        """The version of what is at `uri` now, or "" where nothing is there. Never raises.
+
+        `listed`: what a listing said of it. That stands where the source has no cheap way to ask.
+        """
         try:
             entry = entry_for(uri, self._config)
-            return self._source(entry).version(uri, owner) if entry.has_versions else ""
+            return self._source(entry).version(uri, owner) if entry.has_versions else listed
         except SampleError:
             return ""
+
+    def is_as_listed(self, uri: str, listed: str, fetched: str) -> bool:
+        """False for bytes of another version than a listing told, where nothing but a new listing tells of it.
+
+        `listed` or `fetched` "": nothing is known.
+        """
+        entry = SOURCES.get(scheme_of(uri))
+        return not listed or not fetched or listed == fetched or (entry is not None and entry.has_versions)
 
     def fetch_all(
         self,
