@@ -29,11 +29,11 @@ SIZES: dict[str, Any] = {
 def write_tokenizer(folder: Path, texts: Iterable[str] = WORDS, *, vocabulary: int = 1000, most: int = 64) -> Tokenizer:
     """WordPiece learnt from `texts`, with BERT's special tokens, and the settings file beside it."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,8 @@ def text_config(folder: Path, kind: str = "BertForSequenceClassification", **set
     repo = folder / kind
     if not repo.exists():
         write_text_model(repo, kind)
-    return config_of(**{"source": "huggingface", "modality": "text", "repo": repo, "passes": 3} | settings)
+    defaults: dict[str, Any] = {"source": "huggingface", "modality": "text", "repo": repo, "passes": 3}
+    return config_of(**defaults | settings)
 
 
 def text(seed: int) -> bytes:
