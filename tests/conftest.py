@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.conformance import pytest_collection_modifyitems as pytest_co
 from tests.support.conformance import pytest_deselected as pytest_deselected
 from tests.support.conformance import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.support.redis_server import RedisServer
+from tests.support.s3_server import S3Server
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -28,6 +30,23 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """moto for everybody; it takes any credentials. Each test makes a bucket of its own."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The same, with credentials for it in the environment, and nothing of what the machine holds."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture(scope="session")

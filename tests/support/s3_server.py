@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from http.client import HTTPConnection
 from typing import Any
 
@@ -54,15 +55,7 @@ class S3Server:
         return {"endpoint": self.url, "region": REGION, "allow": list(allow)} | others
 
     def client(self, service: str = "s3") -> Any:
-        import boto3
-
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=self.keys[0],
-            aws_secret_access_key=self.keys[1],
-        )
+        return _client(service, self.url, *self.keys)
 
     def put(self, bucket: str, objects: Mapping[str, bytes]) -> None:
         """Make the bucket where there is none, and put or replace the objects."""
@@ -84,6 +77,15 @@ class S3Server:
         assert connection.getresponse().status == 200
         connection.close()
         self.keys = (key["AccessKeyId"], key["SecretAccessKey"])
+
+
+@cache
+def _client(service: str, url: str, key: str, secret: str) -> Any:
+    import boto3
+
+    return boto3.client(
+        service, endpoint_url=url, region_name=REGION, aws_access_key_id=key, aws_secret_access_key=secret
+    )
 
 
 def _serve() -> None:

@@ -31,6 +31,8 @@ READ = [
     "http://2130706433/",  # its address is judged when it is opened
     f"upload://{DIGEST}",
     "data:,",
+    "s3://bucket/a b%41\u2603?#//c",
+    "S3://my.bucket_1/",
     "data:,caf%C3%A9%0A100%25",
     "DATA:text/plain;charset=utf-8;BASE64,AAE=",
     "data:image/png;base64,AA%3D%3D",
@@ -74,6 +76,15 @@ BAD = [
     "upload://" + DIGEST[:-1],
     "upload://" + DIGEST.upper(),
     f"upload://{DIGEST}/../x",
+    "s3://bucket",
+    "s3:///key",
+    "s3://key:secret@bucket/a",
+    "s3://bucket:443/a",
+    "s3://../a",
+    "s3://bucket/../other/a",
+    "s3://bucket/a/./b",
+    "s3://bucket/a/..",
+    "s3://bucket%2Fb/a",
     "data:",
     "data:text/plain",
     "data:,a b",
@@ -91,7 +102,7 @@ BAD = [
     "data:;base64,A%20AE",
     "data:," + "a" * 4096,
 ]
-UNKNOWN = ["s3://bucket/a.jpg", "ftp://example.org/a", "gopher://x", "data+x:,a", "C:\\a.jpg",
+UNKNOWN = ["s3a://bucket/a.jpg", "gopher://x", "data+x:,a", "C:\\a.jpg",
            "simplecache::file:///etc/hostname"]  # fmt: skip
 
 
