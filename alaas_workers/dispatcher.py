@@ -25,7 +25,14 @@ from alaas_workers.catalog import Catalog, JobRecord
 from alaas_workers.ledger import JobLedger, JobSpec, Ledger
 from alaas_workers.logs import set_up_logs
 from alaas_workers.model_cards import ModelCards
-from alaas_workers.opening import JobRefused, deadline_exceeded, internal_problem, no_such_model, spec_of
+from alaas_workers.opening import (
+    JobRefused,
+    deadline_exceeded,
+    import_spec,
+    internal_problem,
+    no_such_model,
+    spec_of,
+)
 from alaas_workers.planner import Planner
 from alaas_workers.sources import Sources
 from alaas_workers.stages.selection import load_zoo
@@ -168,6 +175,10 @@ class Dispatcher:
 
     def _open(self, record: JobRecord) -> None:
         """Put a job into the ledger, as soon as its models are known."""
+        if record.kind == "import":
+            self._ledger.open_job(record.id, import_spec(record), 0)
+            self._catalog.mark_running(record.id)
+            return
         try:
             cards = [self._cards.get(model) for model in record.models]
             spec = spec_of(record, cards, self._cache.room_bytes(), self._config)
@@ -221,7 +232,9 @@ class Dispatcher:
     # Chunks are admitted by turns, while every stage has room.
 
     def admit(self) -> None:
-        scanning = [job for job in self._ledger.jobs() if job.state == "planning"]
+        held = self._ledger.jobs()
+        self._admit_imports([job for job in held if job.spec.imports])
+        scanning = [job for job in held if job.state == "planning" and not job.spec.imports]
         jobs = [job for job in _first_of_each_pool(scanning) if not job.planned]
         room = self._room() if jobs else 0
         while jobs and room > 0:
@@ -233,6 +246,21 @@ class Dispatcher:
                 if not job.planned:
                     jobs.append(job)
             room -= 1
+
+    def _admit_imports(self, imports: list[JobLedger]) -> None:
+        """Open the units of as many as may run at once: they take long, and selections share their workers."""
+        pool = self._config.workers.selection
+        room = max(1, max(1, pool.processes) * pool.concurrency - 1)
+        running = Counter(job.spec.owner for job in imports if job.state != "planning")
+        waiting = [job for job in imports if job.state == "planning"]
+        while waiting and running.total() < room:
+            # Of the owner who has the fewest, the oldest.
+            job = min(waiting, key=lambda job: (running[job.spec.owner], job.opened))
+            waiting.remove(job)
+            running[job.spec.owner] += 1
+            _, units = self._ledger.admit(job, 0, True, [], 0)
+            for unit in units:
+                self._hints.send(unit, unit.stage)
 
     def _room(self) -> int:
         """How many chunks may be admitted now: none while a stage has a full window waiting, or bytes run out."""
@@ -254,7 +282,7 @@ class Dispatcher:
         """Into the catalog, where the API reads it: a ledger that is wiped in mid-job starts again from nothing."""
         saved: dict[str, Progress] = {}
         for job in self._ledger.jobs():
-            progress = self._ledger.progress(job.id)
+            progress = None if job.spec.imports else self._ledger.progress(job.id)
             if progress is not None:
                 if progress != self._saved.get(job.id):
                     self._catalog.save_progress(job.id, progress)

@@ -50,6 +50,11 @@ def spec_of(record: JobRecord, cards: Sequence[ModelCard], room_bytes: int | Non
     return replace(members[0], others=tuple(members[1:]))
 
 
+def import_spec(record: JobRecord) -> JobSpec:
+    """An import has no model, and computes nothing."""
+    return JobSpec(record.owner, record.dataset_id, "", "", "", (), imports=True)
+
+
 def _are_known(cards: Sequence[ModelCard]) -> bool:
     unknown = [card for card in cards if card.fingerprint is None]
     for card in unknown:

@@ -131,7 +131,8 @@ class Planner:
         """The page with each sample's version as it is now; the catalog learns what changed."""
         if not job.spec.reads_samples:
             return page
-        now = [sample._replace(version=self._sources.version(sample.uri, job.spec.owner)) for sample in page]
+        version, owner = self._sources.version, job.spec.owner
+        now = [sample._replace(version=version(sample.uri, owner, sample.version)) for sample in page]
         changed = {new.ordinal: new.version for new, old in zip(now, page, strict=True) if new.version != old.version}
         if changed:
             self._catalog.set_versions(job.spec.dataset_id, changed)

@@ -69,7 +69,9 @@ class Sweeper:
     def _give_another_course(self, unit: Unit) -> None:
         """A unit whose worker was lost too often: a chunk is split in two, one sample is given up."""
         if unit.stage is Stage.SELECTION:
-            self._ledger.fail(unit.job, _selection_crashed(self._max_attempts))
+            job = self._ledger.job(unit.job)
+            what = "import" if job is not None and job.spec.imports else "selection"
+            self._ledger.fail(unit.job, _crashed(what, self._max_attempts))
             return
         lease = self._ledger.claim(unit, f"sweeper/{secrets.token_hex(8)}")
         if lease is None:
@@ -94,10 +96,7 @@ class Sweeper:
         return max(0, self._max_attempts - (1 if size > 3 else 2))
 
 
-def _selection_crashed(attempts: int) -> Problem:
-    return Problem(
-        title="The selection failed",
-        status=500,
-        code="selection_crashed",
-        detail=f"the selection lost its worker or failed {attempts} times; the selection worker's log says why",
-    )
+def _crashed(what: str, attempts: int) -> Problem:
+    """`what`: import or selection."""
+    detail = f"the {what} lost its worker or failed {attempts} times; the selection worker's log says why"
+    return Problem(title=f"The {what} failed", status=500, code=f"{what}_crashed", detail=detail)

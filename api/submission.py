@@ -11,6 +11,7 @@ from typing import Any
 from alaas.config import Config
 from alaas.errors import InvalidRequest, ModelError, SampleCode, TooLarge, Unavailable
 from alaas.jobs import Feature, JobRequest, ModelCard, Policy, StrategyRequest
+from alaas.manifests import Columns
 from alaas_workers.catalog import JobRecord, sample_id
 from alaas_workers.sources import check_uri
 from alaas_workers.wanted import check_same_classes, wanted_by
@@ -31,29 +32,52 @@ def submit(
     own: Parts, owner: str, asked: JobRequest, key: str | None, digest: str, *, field: str = "uris.{}"
 ) -> JobRecord:
     """Accept the job: checked, in the catalog, and the dispatcher woken. `field` names the URI at an index."""
-    model = _model(asked, own.config)
+    _check_shape(asked)
+    if asked.kind == "import":
+        return _submit_import(own, owner, asked, key, digest)
+    modality = _modality(own, owner, asked)
+    model = _model(asked, own.config, modality)
+    modality = _check_modality(model, modality, own.config)
     cards = [own.cards.get(name) for name in ([model] if isinstance(model, str) else model)]
     strategy = None if asked.kind == "scan" else chosen_strategy(asked.strategy, own.config)
     policy = None if asked.kind == "scan" else _policy(asked, own.config)
-    _check_shape(asked)
     _check_needs(strategy, cards)
     _check_policy(policy, cards[0])
     _check_uris(asked, own.config, field)
     _check_cap(strategy, asked)
+    kept = {"strategy": as_dict(strategy) if strategy else None, "policy": policy, "modality": modality}
+    return _create(own, owner, asked, key, digest, model=model, **kept)
+
+
+def _create(own: Parts, owner: str, asked: JobRequest, key: str | None, digest: str, **kept: Any) -> JobRecord:
     if own.ledger.free_fraction() < LEAST_FREE_FRACTION:
         raise Unavailable("the ledger's memory is nearly full; jobs that end make room", retry_after_s=10)
     record, _ = own.catalog.create_job(
         owner,
         asked,
-        model=model,
-        strategy=as_dict(strategy) if strategy else None,
-        policy=policy,
         max_active=own.config.api.max_active_jobs,
         idempotency_key=key,
         request_digest=digest if key else None,
+        **kept,
     )
     _wake(own, record)
     return record
+
+
+def _submit_import(own: Parts, owner: str, asked: JobRequest, key: str | None, digest: str) -> JobRecord:
+    listing = asked.listing
+    if asked.dataset_id is None or listing is None:
+        missing = "listing" if listing is None else "dataset_id"
+        raise InvalidRequest("is required: an import adds what `listing` lists to a dataset", field=missing)
+    modality = own.catalog.get_dataset(owner, asked.dataset_id).modality
+    Columns.of(listing, modality)
+    for name in ("column", "text_column", "label_column", "format"):
+        if listing.is_prefix and getattr(listing, name) is not None:
+            raise InvalidRequest("a prefix (a URI that ends in /) has no columns", field=f"listing.{name}")
+    fault = check_uri(listing.uri, own.config)
+    if fault is not None:
+        raise InvalidRequest(_URI_FAULTS.get(fault, str(fault)), field="listing.uri")
+    return _create(own, owner, asked, key, digest, model="", strategy=None)
 
 
 def _wake(own: Parts, record: JobRecord) -> None:
@@ -64,23 +88,61 @@ def _wake(own: Parts, record: JobRecord) -> None:
         logger.warning("the ledger went away after job %s was accepted; the dispatcher finds it later", record.id)
 
 
+_NOT_OF_IMPORTS = ("uris", "modality", "model", "strategy", "policy", "budget")
+_NOT_OF_SCANS = ("budget", "strategy", "policy")
+
+
 def _check_shape(asked: JobRequest) -> None:
+    if asked.kind == "import":
+        _refuse(asked, _NOT_OF_IMPORTS, "an import takes only dataset_id and listing")
+        return
     if (asked.dataset_id is None) == (asked.uris is None):
         raise InvalidRequest("give either dataset_id or uris", field="dataset_id")
     if asked.kind == "query" and asked.budget is None:
         raise InvalidRequest("is required: how many samples to choose", field="budget")
-    if asked.kind == "scan" and asked.budget is not None:
-        raise InvalidRequest("a scan chooses nothing", field="budget")
-    if asked.kind == "scan" and asked.strategy is not None:
-        raise InvalidRequest("a scan chooses nothing", field="strategy")
-    if asked.kind == "scan" and asked.policy is not None:
-        raise InvalidRequest("a scan chooses nothing", field="policy")
+    if asked.kind == "scan":
+        _refuse(asked, _NOT_OF_SCANS, "a scan chooses nothing")
+    _refuse(asked, ("listing",), "only an import reads a listing")
+    if asked.dataset_id is not None:
+        _refuse(asked, ("modality",), "the dataset has its own")
 
 
-def _model(asked: JobRequest, config: Config) -> str | list[str]:
+def _refuse(asked: JobRequest, fields: Sequence[str], why: str) -> None:
+    for name in fields:
+        if getattr(asked, name) is not None:
+            raise InvalidRequest(why, field=name)
+
+
+def _modality(own: Parts, owner: str, asked: JobRequest) -> str | None:
+    """Of the job's samples, where something says it. Raises NotFound for a dataset that is not there."""
+    if asked.dataset_id is not None:
+        return own.catalog.get_dataset(owner, asked.dataset_id).modality
+    return asked.modality
+
+
+def _check_modality(model: str | list[str], modality: str | None, config: Config) -> str:
+    """What the samples are, and every model takes. Raises ModelError that names both."""
+    names = [model] if isinstance(model, str) else model
+    for name in names:
+        takes = config.models[name].modality
+        if modality is None:
+            modality = takes
+        elif takes != modality:
+            detail = f"the model {name!r:.80} takes {takes}, and the samples are {modality}"
+            raise ModelError(detail, field="model")
+    return modality or "vision"
+
+
+def _default_model(modality: str | None, config: Config) -> str:
+    """The first of the samples' modality; the first of all where none is, which `_check_modality` then refuses."""
+    fitting = (name for name, model in config.models.items() if modality in (None, model.modality))
+    return next(fitting, config.default_model)
+
+
+def _model(asked: JobRequest, config: Config, modality: str | None) -> str | list[str]:
     """As asked: one, or a committee."""
     if not isinstance(asked.model, list):
-        return _known_model(config.default_model if asked.model is None else asked.model, config, "model")
+        return _known_model(_default_model(modality, config) if asked.model is None else asked.model, config, "model")
     if len(asked.model) < 2:
         raise InvalidRequest("a committee needs two models or more; give one as a name", field="model")
     for place, name in enumerate(asked.model):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256 as new_sha256
 from pathlib import Path
-from typing import IO
 
 from flask import Response, request
 
 from alaas.errors import InvalidRequest
 from alaas_workers.sources import upload_path
+from alaas_workers.sources.upload_source import temporary_beside
 from api.bodies import read_capped
 from api.parts import parts
 from api.routing import OCTETS, Call, RouteTable, json_answer
@@ -57,7 +54,7 @@ def upload(call: Call, sha256: str) -> Response:
 def _store(path: Path, sha256: str, max_bytes: int) -> int:
     """Write beside the target and rename, so that nobody ever reads a part of a file or of a wrong one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _temporary(path.parent) as file:
+    with temporary_beside(path) as file:
         digest = new_sha256()
         size_bytes = 0
         for piece in read_capped(request.stream, request.content_length, max_bytes):
@@ -68,13 +65,3 @@ def _store(path: Path, sha256: str, max_bytes: int) -> int:
         file.flush()
         os.replace(file.name, path)
     return size_bytes
-
-
-@contextmanager
-def _temporary(folder: Path) -> Iterator[IO[bytes]]:
-    """A file that is gone at the end unless it was renamed."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".incoming-", delete=False) as file:
-        try:
-            yield file
-        finally:
-            Path(file.name).unlink(missing_ok=True)

@@ -403,11 +403,19 @@ class InferencePoolConfig(PoolConfig):
     concurrency: int = Field(default=2, ge=1, le=512, description="chunks at once in one process")
 
 
+class SelectionPoolConfig(PoolConfig):
+    """Children, each with a selection or an import at a time. All but one of them may be held by imports."""
+
+    concurrency: int = Field(default=2, ge=1, le=512, description="selections and imports at once in one process")
+
+
 class WorkersConfig(Strict):
     download: DownloadPoolConfig = Field(default=DownloadPoolConfig(), description="threads that fetch bytes")
     preprocess: PoolConfig = Field(default=PoolConfig(), description="processes that decode")
     inference: InferencePoolConfig = Field(default=InferencePoolConfig(), description="threads before the device")
-    selection: PoolConfig = Field(default=PoolConfig(), description="processes that run strategies")
+    selection: SelectionPoolConfig = Field(
+        default=SelectionPoolConfig(), description="processes that run strategies and imports"
+    )
     dispatcher: int = Field(default=1, ge=0, le=16, description="processes that admit chunks; one is enough")
     max_child_memory_bytes: int = Field(default=4096 * MIB, ge=256 * MIB, description="of a decoding child")
 

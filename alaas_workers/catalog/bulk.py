@@ -16,6 +16,12 @@ class Known(NamedTuple):
     label_event: int | None  # of the first label
 
 
+class Fresh(NamedTuple):
+    key: bytes
+    uri: str
+    version: str = ""
+
+
 def lookup(connection: Connection, dataset: int, keys: Sequence[bytes]) -> dict[bytes, Known]:
     """Those of these samples (a batch: SQLite takes 32,766 parameters) that the dataset holds.
 
@@ -34,16 +40,16 @@ def lookup(connection: Connection, dataset: int, keys: Sequence[bytes]) -> dict[
     return {key: Known(ordinal, event) for key, ordinal, event in rows}
 
 
-def insert(connection: Connection, dataset: int, first: int, fresh: Sequence[tuple[bytes, str]]) -> None:
-    """Store ids and URIs as the ordinals `first`, `first + 1`, ..."""
-    rows = [(ordinal, key, uri) for ordinal, (key, uri) in enumerate(fresh, start=first)]
+def insert(connection: Connection, dataset: int, first: int, fresh: Sequence[Fresh]) -> None:
+    """Store samples as the ordinals `first`, `first + 1`, ..."""
+    rows = [(ordinal, *sample) for ordinal, sample in enumerate(fresh, start=first)]
     rows.sort(key=lambda row: row[1])  # so that the index of ids is passed through once, not at random
-    into = f"INSERT INTO samples (dataset, ordinal, id, uri) SELECT {dataset:d}, "
+    into = f"INSERT INTO samples (dataset, ordinal, id, uri, version) SELECT {dataset:d}, "
     if rows and _is_sqlite(connection):
-        connection.exec_driver_sql(f"{into} ?, ?, ?", rows)
+        connection.exec_driver_sql(f"{into} ?, ?, ?, ?", rows)
     elif rows:  # one statement for all, whose columns go as arrays in binary
         columns = tuple(list(column) for column in zip(*rows, strict=True))
-        connection.exec_driver_sql(f"{into} * FROM unnest(%b::int[], %b::bytea[], %b::text[])", columns)
+        connection.exec_driver_sql(f"{into} * FROM unnest(%b::int[], %b::bytea[], %b::text[], %b::text[])", columns)
 
 
 def set_versions(connection: Connection, dataset: int, rows: Sequence[tuple[int, str]]) -> None:

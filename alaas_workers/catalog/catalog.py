@@ -5,14 +5,26 @@ The API, the dispatcher and the selection workers each open one; the stages in b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from sqlalchemy import select
 
 from alaas.jobs import Dataset, JobRequest, JobState, Problem, Progress, Report, Sample, SamplesAdded
-from alaas_workers.catalog import answers, datasets, jobs, labelling, outcome, pool, samples, submission, tables
+from alaas_workers.catalog import (
+    answers,
+    datasets,
+    importing,
+    jobs,
+    labelling,
+    outcome,
+    pool,
+    samples,
+    submission,
+    tables,
+)
 from alaas_workers.catalog.engine import Database
+from alaas_workers.catalog.importing import ListedSample
 from alaas_workers.catalog.migrate import migrate
 from alaas_workers.catalog.records import JobRecord, PoolSample
 
@@ -88,6 +100,14 @@ class Catalog:
         """
         return samples.add(self._database, owner, dataset_id, uris, max_pool)
 
+    def import_batch(self, job_id: str, rows: Sequence[ListedSample], max_pool: int) -> list[int] | None:
+        """Add the samples of an import that its dataset lacks, with versions and labels, in one transaction.
+
+        The ordinal of each, in order. None, and nothing is added, when the job has ended. TooLarge: as `add_samples`.
+        Done twice it has the effect of once.
+        """
+        return importing.add_batch(self._database, job_id, rows, max_pool)
+
     def list_samples(
         self, owner: str, dataset_id: str, after: str | None = None, limit: int = 100, labelled: bool | None = None
     ) -> tuple[list[Sample], str | None]:
@@ -117,16 +137,19 @@ class Catalog:
         strategy: dict[str, Any] | None,
         max_active: int,
         policy: dict[str, Any] | None = None,
+        modality: str = "vision",
         idempotency_key: str | None = None,
         request_digest: str | None = None,
     ) -> tuple[JobRecord, bool]:
         """Accept a job and bind the snapshot of its pool; the record, and whether it is new.
 
+        `modality`: of a request's list of URIs. An import has no model ("") and no strategy.
+
         The same owner and key give the job of the first call, or Conflict when the digest differs. InvalidRequest:
         an empty pool, a budget above it. NotFound: the dataset. TooManyRequests: `max_active` jobs are unfinished.
         """
         job = submission.Submission(
-            owner, request, model, strategy, max_active, idempotency_key, request_digest, policy
+            owner, request, model, strategy, max_active, idempotency_key, request_digest, policy, modality
         )
         return submission.submit(self._database, job)
 
@@ -156,10 +179,19 @@ class Catalog:
         return outcome.mark_running(self._database, job_id)
 
     def finish(
-        self, job_id: str, state: JobState, *, report: Report | None = None, error: Problem | None = None
+        self,
+        job_id: str,
+        state: JobState,
+        *,
+        report: Report | None = None,
+        error: Problem | None = None,
+        repeated: int = 0,
     ) -> bool:
-        """The only writer of terminal states; True for the one call that wins. `succeeded` comes with its report."""
-        return outcome.finish(self._database, job_id, state, report, error)
+        """The only writer of terminal states; True for the one call that wins. `succeeded` comes with its report.
+
+        `repeated`: samples that an import met more than once; its dataset counts them as duplicates.
+        """
+        return outcome.finish(self._database, job_id, state, report, error, repeated)
 
     def save_progress(self, job_id: str, progress: Progress) -> None:
         """Keep the element-wise maximum, so that it never goes back."""

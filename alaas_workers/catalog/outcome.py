@@ -15,7 +15,7 @@ from alaas.jobs import JobState, Problem, Progress, Report
 from alaas_workers.catalog.engine import Database
 from alaas_workers.catalog.jobs import OPEN, no_such_job
 from alaas_workers.catalog.records import furthest
-from alaas_workers.catalog.tables import jobs, reports
+from alaas_workers.catalog.tables import datasets, jobs, reports
 from alaas_workers.catalog.texts import known_form
 
 
@@ -26,7 +26,14 @@ def mark_running(database: Database, job_id: str) -> bool:
         return _change(connection, job_id, update(jobs).where(jobs.c.state == JobState.QUEUED).values(values))
 
 
-def finish(database: Database, job_id: str, state: JobState, report: Report | None, error: Problem | None) -> bool:
+def finish(
+    database: Database,
+    job_id: str,
+    state: JobState,
+    report: Report | None,
+    error: Problem | None,
+    repeated: int = 0,
+) -> bool:
     """Compare and set: of all calls for a job, the first wins; its report is stored in the same transaction."""
     if not state.is_terminal or (report is not None) != (state is JobState.SUCCEEDED):
         raise ValueError(f"{state} is no end of a job, or does not go with what was given as its report")
@@ -43,6 +50,11 @@ def finish(database: Database, job_id: str, state: JobState, report: Report | No
         if won and body is not None:
             number = select(jobs.c.number).where(jobs.c.id == job_id).scalar_subquery()
             connection.execute(insert(reports).values(job=number, body=body))
+        if won and repeated:
+            # With the end of the import, which happens once; its batches may be done again.
+            dataset = select(jobs.c.dataset).where(jobs.c.id == job_id).scalar_subquery()
+            added = {"duplicates": datasets.c.duplicates + repeated}
+            connection.execute(update(datasets).where(datasets.c.number == dataset).values(added))
         return won
 
 

@@ -50,6 +50,7 @@ class JobRecord:
     idempotency_key: str | None
     request_digest: str | None
     policy: dict[str, Any] | None = None
+    listing: dict[str, Any] | None = None  # of an import, which has no model, strategy or pool
 
     @property
     def models(self) -> list[str]:
@@ -85,6 +86,7 @@ def to_record(row: Row[Any]) -> JobRecord:
             "model": row.model if row.committee is None else json.loads(row.committee),
             "strategy": None if row.strategy is None else json.loads(row.strategy),
             "policy": None if row.policy is None else json.loads(row.policy),
+            "listing": None if row.listing is None else json.loads(row.listing),
             "progress": Progress.model_validate_json(row.progress),
             "error": None if row.error is None else Problem.model_validate_json(row.error),
         }

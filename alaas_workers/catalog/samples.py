@@ -67,7 +67,7 @@ def _add_batch(
     dataset = find(connection, owner, dataset_id, lock=True)
     distinct = dict(batch)
     known = bulk.lookup(connection, dataset.number, list(distinct)) if dataset.samples else {}
-    fresh = [(key, uri) for key, uri in distinct.items() if key not in known]
+    fresh = [bulk.Fresh(key, uri) for key, uri in distinct.items() if key not in known]
     if dataset.samples + len(fresh) > max_pool:
         raise TooLarge(f"A dataset holds {max_pool} samples at most.", field="uris")
     bulk.insert(connection, dataset.number, dataset.samples, fresh)

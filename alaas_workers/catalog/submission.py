@@ -39,15 +39,20 @@ class Submission:
     key: str | None
     digest: str | None
     policy: Mapping[str, Any] | None = None
+    modality: str = "vision"  # of a list of URIs
 
     @property
     def models(self) -> list[str]:
         return [self.model] if isinstance(self.model, str) else self.model
 
+    @property
+    def is_import(self) -> bool:
+        return self.request.kind == "import"
+
     def check(self) -> None:
         """What can be judged without the database."""
         check_text(self.owner, "owner")
-        for model in self.models:
+        for model in self.models if not self.is_import else []:
             check_text(model, "model")
         check_key(self.key)
         if (self.request.dataset_id is None) == (self.request.uris is None):
@@ -58,6 +63,8 @@ class Submission:
             self.check_pool(len(set(self.request.uris)))
 
     def check_pool(self, unlabelled: int) -> None:
+        if self.is_import:
+            return
         if unlabelled == 0:
             field = "dataset_id" if self.request.uris is None else "uris"
             raise InvalidRequest("there is no unlabelled sample to choose from", field=field)
@@ -78,7 +85,7 @@ def submit(database: Database, job: Submission) -> tuple[JobRecord, bool]:
         if (existing := _known(connection, job)) is not None:
             return existing, False
         _check_limit(connection, job)
-    dataset_id = _store_uris(database, job.owner, job.request.uris)
+    dataset_id = _store_uris(database, job.owner, job.request.uris, job.modality)
     try:
         record, created = _accept(database, job, dataset_id)
     except Unavailable:
@@ -116,6 +123,7 @@ def _row(job: Submission, dataset: Row[Any]) -> dict[str, Any]:
         "committee": None if isinstance(job.model, str) else json.dumps(job.model),
         "strategy": None if job.strategy is None else as_json(job.strategy, "strategy"),
         "policy": None if job.policy is None else as_json(job.policy, "policy"),
+        "listing": job.request.listing.model_dump_json() if job.is_import and job.request.listing else None,
         "budget": job.request.budget,
         "seed": job.request.seed,
         "deadline_s": job.request.deadline_s,
@@ -147,9 +155,9 @@ def _check_limit(connection: Connection, job: Submission) -> None:
         raise TooManyRequests(f"{job.max_active} jobs of yours are not finished; wait for one or cancel one.")
 
 
-def _store_uris(database: Database, owner: str, uris: list[str]) -> str:
+def _store_uris(database: Database, owner: str, uris: list[str], modality: str) -> str:
     with database.write() as connection:
-        dataset_id: str = insert_dataset(connection, owner, None, "vision", {}).id
+        dataset_id: str = insert_dataset(connection, owner, None, modality, {}).id
     try:
         samples_of.add(database, owner, dataset_id, uris, max_pool=len(uris))
     except BaseException:

@@ -115,6 +115,7 @@ jobs = Table(
     Column("request_digest", Text),
     Column("policy", Text),  # JSON object
     Column("committee", Text),  # JSON list of the models' names; null: one model
+    Column("listing", Text),  # JSON of alaas.jobs.Listing; null: no import
     UniqueConstraint("owner", "idempotency_key"),
     Index(None, "owner", "number"),
 )

@@ -63,6 +63,7 @@ class JobSpec:
     features: tuple[Feature, ...]
     passes: int = 0  # over each sample, for the features that are made of them
     others: tuple[JobSpec, ...] = ()
+    imports: bool = False  # it reads a listing instead of samples: one unit at the selection, and no chunks
 
     @property
     def members(self) -> tuple[JobSpec, ...]:

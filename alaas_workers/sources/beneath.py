@@ -44,17 +44,27 @@ class Roots:
             raise failure(SampleCode.NOT_ALLOWED)
         return root
 
+    def is_private(self, status: os.stat_result) -> bool:
+        """Whether `status` is of the private folder itself."""
+        if self.private is None:
+            return False
+        try:
+            private = os.stat(self.private)
+        except OSError:
+            return False
+        return (private.st_dev, private.st_ino) == (status.st_dev, status.st_ino)
+
 
 def read_beneath(roots: Roots, path: str, max_bytes: int) -> Fetched:
     """The bytes of the regular file `path` with the version that it has while open. Raises SampleError."""
     try:
         with _parent(roots, path) as (folder, name):
-            _version_of(os.stat(name, dir_fd=folder, follow_symlinks=False))  # opening a device may act on it
+            version_of(os.stat(name, dir_fd=folder, follow_symlinks=False))  # opening a device may act on it
             descriptor = os.open(name, _FILE, dir_fd=folder)
         with open(descriptor, "rb") as file:
             return _read(file, max_bytes)
     except OSError as error:
-        raise _as_failure(error) from None
+        raise as_failure(error) from None
 
 
 def version_beneath(roots: Roots, path: str) -> str:
@@ -68,11 +78,11 @@ def version_beneath(roots: Roots, path: str) -> str:
         if name not in ("", ".", "..") and _is_beneath(roots, folder, int(monotonic())):
             status = os.lstat(path)
             if not stat.S_ISLNK(status.st_mode):
-                return _version_of(status)
+                return version_of(status)
         with _parent(roots, path) as (parent, name):
-            return _version_of(os.stat(name, dir_fd=parent, follow_symlinks=False))
+            return version_of(os.stat(name, dir_fd=parent, follow_symlinks=False))
     except OSError as error:
-        raise _as_failure(error) from None
+        raise as_failure(error) from None
 
 
 @lru_cache(maxsize=1024)
@@ -82,6 +92,17 @@ def _is_beneath(roots: Roots, folder: str, second: int) -> bool:
     except SampleError:
         return False
     return True
+
+
+@contextmanager
+def open_folder(roots: Roots, path: str) -> Iterator[int]:
+    """The folder `path`, open to be listed. Raises SampleError(NOT_ALLOWED) and OSError."""
+    with _parent(roots, os.path.join(os.path.realpath(path), "-")) as (folder, _):
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -103,18 +124,18 @@ def _parent(roots: Roots, path: str) -> Iterator[tuple[int, str]]:
 
 def _read(file: BinaryIO, max_bytes: int) -> Fetched:
     before = os.fstat(file.fileno())
-    version = _version_of(before)
+    version = version_of(before)
     if before.st_size > max_bytes:
         raise failure(SampleCode.TOO_LARGE)
     if before.st_size == 0:  # also every file of /proc, which would give bytes all the same
         raise failure(SampleCode.EMPTY)
     data = file.read(before.st_size)
-    if len(data) != before.st_size or _version_of(os.fstat(file.fileno())) != version:
+    if len(data) != before.st_size or version_of(os.fstat(file.fileno())) != version:
         raise transient_failure(SampleCode.UNSTABLE)
     return Fetched(data, version)
 
 
-def _version_of(status: os.stat_result) -> str:
+def version_of(status: os.stat_result) -> str:
     if not stat.S_ISREG(status.st_mode):
         raise failure(SampleCode.NOT_ALLOWED)
     return f"{status.st_size}-{status.st_mtime_ns}"
@@ -124,7 +145,7 @@ def _holds(folder: str, path: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _as_failure(error: OSError) -> SampleError:
+def as_failure(error: OSError) -> SampleError:
     if error.errno in _MISSING:
         return failure(SampleCode.NOT_FOUND)
     if error.errno in _DENIED:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
+from typing import IO
 
 from alaas.config import Config
 from alaas_workers.sources.base import Fetched
@@ -20,6 +25,28 @@ def upload_path(config: Config, owner: str, sha256: str) -> Path:
     digest = upload_digest(f"upload://{sha256}")
     folder = blake2b(owner.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return config.uploads_dir / folder / digest[:2] / digest
+
+
+def keep_upload(config: Config, owner: str, data: bytes) -> str:
+    """Keep `data` for `owner` as if it had been sent up; its URI. Raises OSError."""
+    path = upload_path(config, owner, sha256(data).hexdigest())
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with temporary_beside(path) as file:
+            file.write(data)
+            file.flush()
+            os.replace(file.name, path)
+    return f"upload://{path.name}"
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[IO[bytes]]:
+    """A file in the folder of `path`, to be renamed to it when it is whole; it is gone at the end unless it was."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".incoming-", delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
 
 
 class UploadSource:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from alaas.config import Config
-from alaas.errors import SampleError
+from alaas.errors import SampleCode, SampleError
 from alaas_workers.cache import pack
 from alaas_workers.ledger import FailedAt, Lease
 from alaas_workers.pipeline import Made, TooBig
 from alaas_workers.sources import Sources
+
+CHANGED = "it changed since it was listed; import it again"
 
 
 class Download:
@@ -27,9 +29,13 @@ class Download:
             if isinstance(result, SampleError):
                 failed.append(FailedAt(sample.ordinal, result.sample_code, result.detail))
                 continue
+            if not self._sources.is_as_listed(sample.uri, sample.version, result.version):
+                failed.append(FailedAt(sample.ordinal, SampleCode.UNSTABLE, CHANGED))
+                continue
             ordinals.append(sample.ordinal)
-            # A planner that could not see the file gave no version, and selection will look for none.
-            versions.append(result.version if sample.version else "")
+            # A planner that could not see the file gave no version, and selection will look for none. A source that
+            # tells no version of what it gives is believed to give what was listed.
+            versions.append((result.version or sample.version) if sample.version else "")
             arrays.append(np.frombuffer(result.data, dtype=np.uint8))
         return Made(pack(ordinals, versions, arrays) if arrays else b"", len(arrays), failed)
 

@@ -18,6 +18,7 @@ from alaas_workers.catalog import Catalog, JobRecord, PoolSample
 from alaas_workers.choosing import Choice, choice_of, looked_at, strategy_refused
 from alaas_workers.gathering import Gathered, gather, labelled_arrays, pool_pages
 from alaas_workers.heart import LeaseLost
+from alaas_workers.importing import Import
 from alaas_workers.ledger import FailedAt, JobSpec, Lease, Ledger
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.own_strategies import register_own
@@ -36,16 +37,21 @@ def load_zoo(config: Config) -> None:
 
 class Selection:
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._max_rounds = config.pipeline.max_rounds
         self._catalog = Catalog.open(config.catalog_url)
         self._cache = Cache.open(config)
         self._ledger = Ledger.open(config)
         self._cards = ModelCards.open(config)
+        self._import: Import | None = None  # made at the first one
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made | None:
         record = self._catalog.get_job(lease.unit.job)
         if record.state.is_terminal:
             return Made(b"", 0, [])  # committed by one that died before it could say so
+        if record.kind == "import":
+            self._imports().run(record, progress)
+            return Made(b"", 0, [])
         gathered, labelled = self._gather(lease, record, progress)
         failures = self._ledger.failures(record.id)
         if not self._ledger.beat(lease):
@@ -56,6 +62,11 @@ class Selection:
         progress()
         self._commit(record, lease, gathered, labelled, failures)
         return Made(b"", 0, [])
+
+    def _imports(self) -> Import:
+        if self._import is None:
+            self._import = Import(self._config, self._catalog)
+        return self._import
 
     def _gather(self, lease: Lease, record: JobRecord, progress: Callable[[], None]) -> tuple[Gathered, Gathered]:
         cards = [self._cards.get(model) for model in record.models]

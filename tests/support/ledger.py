@@ -58,7 +58,7 @@ class Versions(Sources):
     def __init__(self) -> None:
         self.now: dict[str, str] = {}
 
-    def version(self, uri: str, owner: str) -> str:
+    def version(self, uri: str, owner: str, listed: str = "") -> str:
         return self.now.get(uri, "")
 
 
