@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alaas.jobs import OF_PASSES, Feature
+from alaas.jobs import OF_PASSES, SCORES, Feature
 from alaas_workers.models.dropout import dropout_layers
 from alaas_workers.models.loaded import LoadedModel, floats_of, with_floats
 from alaas_workers.models.scores import not_given
@@ -26,6 +26,8 @@ def lacking(model: LoadedModel, batch: Batch, given: Collection[Feature]) -> dic
 
     `batch`: two rows or more, all the same. `given`: what a forward pass was seen to give.
     """
+    if SCORES[model.scores_of] not in given:
+        return dict.fromkeys([each for each in Feature if each not in given], "it embeds, and tells no classes apart")
     reasons = not_given(model.scores_of)
     if Feature.EMBEDDINGS not in given:
         reasons[Feature.EMBEDDINGS] = _why_no_embeddings(model)

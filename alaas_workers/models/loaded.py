@@ -149,7 +149,9 @@ class LoadedModel:
         with torch.inference_mode():
             with self._precision():
                 scores, embedding = self.module(batch)
-            features = {SCORES[self.scores_of]: self._probabilities(self._rows(scores, rows_in(batch)))}
+            features = {}
+            if scores is not None or embedding is None:  # (None, embedding) is the way of what embeds and no more
+                features[SCORES[self.scores_of]] = self._probabilities(self._rows(scores, rows_in(batch)))
             if embedding is not None:
                 features[Feature.EMBEDDINGS] = self._rows(embedding.flatten(1), rows_in(batch))
         return features

@@ -53,7 +53,8 @@ def load(name: str, config: Config, device: torch.device | str) -> LoadedModel:
     )
     _place(model)
     features = _try_out(model, context)
-    if settings.head is None and is_not_the_head(built.module, head, features[SCORES[built.scores_of]].shape[1]):
+    scores = features.get(SCORES[built.scores_of])
+    if settings.head is None and scores is not None and is_not_the_head(built.module, head, scores.shape[1]):
         module.forget_head()
         model = replace(model, head=None)
         del features[Feature.EMBEDDINGS]
@@ -100,18 +101,29 @@ def _place(model: LoadedModel) -> None:
 
 
 def _try_out(model: LoadedModel, context: BuildContext) -> Features:
-    batch = example_batch(model, model.row_multiple)
+    section = context.settings.input_section
+    try:
+        batch = example_batch(model, model.row_multiple)
+    except ModelError as error:  # of the transform, which does not know whose it is
+        raise error if error.field is not None else context.error(section, error.detail) from None
     try:
         features = model.outputs(batch)
     except ModelError:
         raise
     except Exception as error:  # a network can fail on an input of the wrong size in any way
         logger.warning("model %r: its first forward pass failed", context.name, exc_info=True)
+        if model.scores_of == "boxes":
+            raise context.error(
+                "scores_of",
+                f"it fails with {type(error).__name__} on a list of images, or finds no scores in one, as a detector"
+                " would; the worker's log has it",
+            ) from None
         size = _size(batch)
         raise context.error(
-            "transform", f"a batch of {size} fails with {type(error).__name__}; does the transform give its input size?"
+            section, f"a batch of {size} fails with {type(error).__name__}; does {section} give its input size?"
         ) from None
-    _check_scores(model, features[SCORES[model.scores_of]], context)
+    if SCORES[model.scores_of] in features:
+        _check_scores(model, features[SCORES[model.scores_of]], context)
     if context.settings.head is not None and Feature.EMBEDDINGS not in features:
         raise context.error("head", f"the layer {context.settings.head!r:.80} gets no input in a forward pass")
     return features
@@ -147,7 +159,7 @@ def _complete(model: LoadedModel, features: Features, digest: str, classes: int 
     return model.card.model_copy(
         update={
             "fingerprint": digest,
-            "classes": classes if is_detector else widths[SCORES[model.scores_of]],
+            "classes": classes if is_detector else widths.get(SCORES[model.scores_of]),
             "boxes": widths[Feature.BOX_SCORES] if is_detector else None,
             "embedding_size": widths.get(Feature.EMBEDDINGS),
             "passes": model.settings.passes,
