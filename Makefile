@@ -8,6 +8,7 @@ CONFIG ?=
 
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
+TRITON := .venv-triton/.made
 export PYTHON
 export PATH := $(BIN):$(PATH)
 
@@ -20,7 +21,7 @@ help: ## show this list
 demo: $(STAMP) ## bring up the whole fleet here, scan, select, label, train again; under 3 minutes
 	alaas demo $(ARGS)
 
-test: $(STAMP) ## run the tests, with a short seeded part of the chaos trials
+test: $(STAMP) $(TRITON) ## run the tests, with a short seeded part of the chaos trials
 	pytest -m "not chaos and not slow" $(ARGS)
 
 lint: $(STAMP) ## check style, imports, format and types
@@ -28,7 +29,7 @@ lint: $(STAMP) ## check style, imports, format and types
 	ruff format --check .
 	mypy
 
-chaos: $(STAMP) ## run all of the chaos trials; many minutes
+chaos: $(STAMP) $(TRITON) ## run all of the chaos trials; many minutes
 	pytest -m chaos $(ARGS)
 
 bench: $(STAMP) ## measure the fleet beside the model's own forward rate and a sequential script
@@ -43,6 +44,11 @@ serve: $(STAMP) ## serve on this machine; CONFIG=file.yml to configure
 # Repeated calls cost nothing: the stamp is older than these two only when there is something to install.
 $(STAMP): pyproject.toml constraints.txt
 	@.ci/make-venv $(VENV)
+	@touch $@
+
+# A real Triton server for the tests; where it cannot be had, they skip and say why.
+$(TRITON): $(STAMP) .ci/make-triton
+	@python .ci/make-triton $(dir $@)
 	@touch $@
 
 # For whoever changes the dependencies: resolves anew, keeping what is pinned where it still fits. Needs uv.

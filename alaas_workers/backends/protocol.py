@@ -8,11 +8,23 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from alaas.errors import ModelError
+from alaas.errors import ModelError, Transient
 from alaas.jobs import Feature, ModelCard
 
 Rows = npt.NDArray[np.float32]
 Arrays = Sequence[npt.NDArray[Any]]
+
+
+class EngineAway(Transient):
+    """What runs the model, on another machine perhaps, does not answer; it comes back some day."""
+
+    code = "engine_away"
+
+
+class EngineChanged(Transient):
+    """It answers, and the model is not the one that the card tells of: open the backend anew."""
+
+    code = "engine_changed"
 
 
 class Backend(Protocol):
@@ -32,7 +44,8 @@ class Backend(Protocol):
         """Float32 (N, width) for each of `features`, row by row for `arrays` (N of the transform's `preprocess`).
 
         Calls `on_progress` after each batch. A sample for which the model gives NaN or Inf has NaN in every row of it.
-        Raises ModelError for a feature that the model lacks, and for outputs of the wrong length.
+        Raises ModelError for a feature that the model lacks, and for outputs of the wrong length; EngineAway and
+        EngineChanged where the model runs elsewhere. What it gives is wholly of the model that `card` tells of.
         """
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ ENGINES = {
 
 
 def engine_of(settings: ModelConfig) -> str:
+    if settings.is_on_triton:
+        return "triton"
     return settings.source if settings.source in ENGINES else "torch"
 
 

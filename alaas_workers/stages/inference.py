@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alaas.config import Config
-from alaas.errors import AlaasError, ModelError, SampleCode
+from alaas.errors import AlaasError, ModelError, SampleCode, Transient
 from alaas.jobs import Feature, ModelCard
-from alaas_workers.backends import open_backend
+from alaas_workers.backends import ENGINES, EngineAway, EngineChanged, engine_of, open_backend
 from alaas_workers.cache import Cache, FeatureKeys, split_packs, unpack
 from alaas_workers.ledger import FailedAt, JobSpec, Lease
 from alaas_workers.model_cards import ModelCards
+from alaas_workers.models import settings_of
 from alaas_workers.pipeline import Made, NotNow
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Inference:
         self._cache = Cache.open(config)
         self._cards = ModelCards.open(config)
         self._backends: dict[str, Backend] = {}
-        self._lock = threading.Lock()
+        # One at a time of each engine: a server that is silent must not keep other models from being loaded.
+        self._locks = {engine: threading.Lock() for engine in ENGINES}
 
     def describe(self, model: str) -> None:
         """Load a model and publish its card, or the reason why it cannot be loaded."""
@@ -45,6 +47,8 @@ class Inference:
             logger.error("model %s: %s", model, error)
             modality = self._config.models[model].modality
             self._cards.publish(ModelCard(name=model, modality=modality, error=error.detail))
+        except Transient as error:
+            logger.warning("model %s: %s; asked again later", model, error)
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
         spec = lease.spec
@@ -73,7 +77,11 @@ class Inference:
         progress: Callable[[], None],
     ) -> NDArray[np.bool_]:
         """Compute and keep one model's features of the samples. (N,) whether they are good."""
-        features = backend.infer(arrays, spec.features, progress)
+        try:
+            features = backend.infer(arrays, spec.features, progress)
+        except EngineChanged as error:
+            self._forget(spec.model, backend)
+            raise NotNow(f"the model {spec.model} is another than it was: {error.detail}") from error
         good = _rows_are_finite(features, len(arrays))
         for feature, rows in features.items():
             key = FeatureKeys(spec, feature)
@@ -91,6 +99,8 @@ class Inference:
         """Raises NotNow where the model is not here as the job was planned for it."""
         try:
             backend = self._backend(member.model)
+        except EngineAway:
+            raise  # put off for as long as it takes, as when it goes away in the middle
         except AlaasError as error:
             raise NotNow(f"the model {member.model} cannot be loaded here: {error.detail}") from error
         if not member.is_planned_for(backend.card):
@@ -100,10 +110,16 @@ class Inference:
         return backend
 
     def _backend(self, model: str) -> Backend:
-        with self._lock:
+        with self._locks[engine_of(settings_of(model, self._config))]:
             if model not in self._backends:
                 self._backends[model] = open_backend(model, self._config)
             return self._backends[model]
+
+    def _forget(self, model: str, backend: Backend) -> None:
+        """Open it anew next time. Not closed: another thread's chunk may be with it."""
+        with self._locks[engine_of(settings_of(model, self._config))]:
+            if self._backends.get(model) is backend:
+                del self._backends[model]
 
 
 def _rows_are_finite(features: Mapping[Feature, NDArray[np.float32]], count: int) -> NDArray[np.bool_]:

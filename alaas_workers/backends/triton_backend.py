@@ -1,0 +1,231 @@
+"""The engine of models on a Triton server: requests are in flight while the next batch is prepared.
+
+The server is asked which model it serves before and after each chunk, so that features of two models are never mixed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alaas.config import Config
+from alaas.config.schema import TritonConfig
+from alaas.errors import ConfigError, ModelError
+from alaas.jobs import OF_PASSES, SCORES, Feature, ModelCard
+from alaas_workers.backends.batches import cut, padded
+from alaas_workers.backends.protocol import Arrays, EngineAway, EngineChanged, Rows, blank_bad_rows, empty_rows
+from alaas_workers.backends.served_model import Inputs, Judge, ServedModel
+from alaas_workers.backends.triton_wire import EngineFailed, NotServed, Refused, open_wire
+from alaas_workers.models import settings_of, transform_for
+from alaas_workers.models.scores import not_given
+
+logger = logging.getLogger(__name__)
+
+_ELSEWHERE = "a model on a Triton server is asked for its outputs alone"
+_TOLERANCE = 1e-3  # of a row of probabilities, whose sum is 1
+_TOLERANCE_FP16 = 1e-2
+
+Answer = list[npt.NDArray[Any]]
+Wide = npt.NDArray[np.float64]
+
+
+class TritonBackend:
+    """A model as the server serves it when this is made: its version and fingerprint are held to."""
+
+    def __init__(self, name: str, config: Config) -> None:
+        settings = settings_of(name, config)
+        self._settings, self._server = settings, _server_of(config)
+        self._called = settings.name or name
+        self._asked_version = str(settings.version or "")
+        self._transform = transform_for(name, settings)
+        self._scores = SCORES[settings.scores_of or "classes"]
+        self._judge = Judge(name, settings, self._transform)
+        self._wire = open_wire(self._server)
+        self._threads = ThreadPoolExecutor(1)  # until the server has told how many copies it runs
+        try:
+            self._served = self._look()
+            self._fit = self._judge.fit(self._served)
+            self._in_flight = self._served.instances + 1  # each copy has one to compute, and one more is ready
+            self._threads = ThreadPoolExecutor(self._in_flight, thread_name_prefix=f"triton-{name}")
+            self.card: ModelCard = self._card(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(
+        self, arrays: Arrays, features: Collection[Feature], on_progress: Callable[[], None]
+    ) -> dict[Feature, Rows]:
+        """See `Backend.infer`."""
+        out = empty_rows(self.card, features, len(arrays))
+        if not out or not arrays:
+            return out
+        self._check_unchanged()
+        waiting: deque[tuple[list[int], Future[Answer | None]]] = deque()
+        try:
+            for rows in cut([array.shape for array in arrays], self._transform.input_shape, self._fit.rows):
+                waiting.append((rows, self._start([arrays[row] for row in rows])))
+                if len(waiting) > self._in_flight:
+                    self._finish(*waiting.popleft(), out, on_progress)
+            while waiting:
+                self._finish(*waiting.popleft(), out, on_progress)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+        self._check_unchanged()
+        return blank_bad_rows(out)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._wire.close()
+
+    def _look(self) -> ServedModel:
+        """What the server serves now. Raises NotServed, EngineAway and ModelError."""
+        try:
+            served = ServedModel.read(*self._wire.describe(self._called, self._asked_version))
+        except NotServed:
+            raise self._judge.error("name", "the Triton server has no such model or version") from None
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, EngineFailed) as error:
+            logger.warning("model %r: what the Triton server tells is not understood", self._called, exc_info=True)
+            raise self._judge.error("name", "what the Triton server tells of it is not understood") from error
+        return served
+
+    def _check_unchanged(self) -> None:
+        try:
+            served = self._look()
+        except ModelError as error:
+            raise EngineChanged(error.detail) from error
+        if served != self._served:
+            raise EngineChanged("the Triton server serves another model under that name than before")
+
+    def _start(self, arrays: Arrays) -> Future[Answer | None]:
+        batch = self._transform.to_input(padded(arrays, self._fit.rows))
+        return self._threads.submit(self._ask, self._judge.sent(self._served, batch))
+
+    def _ask(self, inputs: Inputs) -> Answer | None:
+        """One batch, tried again while the server is away or fails; None where it takes no samples of this size."""
+        for attempt in range(1, self._server.attempts + 1):
+            try:
+                return self._wire.infer(self._called, self._served.version, inputs, self._fit.outputs)
+            except (EngineAway, EngineFailed):
+                if attempt == self._server.attempts:
+                    raise
+                time.sleep(self._server.retry_delay_s * 2 ** (attempt - 1))
+            except NotServed as error:
+                raise EngineChanged(error.detail) from error
+            except Refused:
+                self._check_unchanged()
+                if self._transform.input_size is not None:
+                    raise
+                return None  # without one size for all, a sample may have one that this model does not take
+        raise AssertionError("unreachable")
+
+    def _finish(
+        self,
+        rows: list[int],
+        future: Future[Answer | None],
+        out: dict[Feature, Rows],
+        on_progress: Callable[[], None],
+    ) -> None:
+        answer = future.result()
+        if answer is not None:
+            made = self._features(answer)
+            for feature, kept in out.items():
+                if made[feature].shape[1] != kept.shape[1]:
+                    raise self._promised_other(feature, made[feature], f"they were {kept.shape[1]} wide at first")
+                kept[rows] = made[feature][: len(rows)]
+        on_progress()
+
+    def _features(self, answer: Answer) -> dict[Feature, Rows]:
+        """Of a whole batch. Raises ModelError for outputs that are not a row of numbers for each of it."""
+        made = dict(zip((self._scores, Feature.EMBEDDINGS), map(_as_rows, answer), strict=False))
+        for feature, values in made.items():
+            if values.ndim != 2 or len(values) != self._fit.rows:
+                raise self._promised_other(feature, values, "one row of numbers for each is needed")
+        if self._fit.is_logits:
+            activation = _softmax if self._scores is Feature.PROBABILITIES else _sigmoid
+            made[self._scores] = activation(made[self._scores].astype(np.float64)).astype(np.float32)
+        return made
+
+    def _promised_other(self, feature: Feature, values: Rows, wanted: str) -> ModelError:
+        size = " x ".join(map(str, values.shape))
+        return self._judge.error(
+            "outputs", f"the server gives {size} {feature.value} for {self._fit.rows} samples; {wanted}"
+        )
+
+    def _card(self, name: str) -> ModelCard:
+        """Complete, after a batch without content that shows what is promised."""
+        transform = self._transform
+        batch = transform.to_input([transform.example()] * self._fit.rows)
+        answer = self._tried(self._judge.sent(self._served, batch))
+        made = self._features(answer)
+        self._check_scores(made[self._scores])
+        lacking = not_given(self._settings.scores_of or "classes")
+        for feature in (*sorted(OF_PASSES), Feature.BOUNDARY_DISTANCES):
+            lacking.setdefault(feature, _ELSEWHERE)
+        if Feature.EMBEDDINGS not in made:
+            lacking[Feature.EMBEDDINGS] = "none of its outputs is called so; name one in outputs.embeddings"
+        return ModelCard(
+            name=name,
+            modality=self._settings.modality,
+            fingerprint=self._served.fingerprint(self._settings, transform.id, self._fit),
+            transform=transform.id,
+            classes=made[self._scores].shape[1],
+            embedding_size=made[Feature.EMBEDDINGS].shape[1] if Feature.EMBEDDINGS in made else None,
+            passes=self._settings.passes,
+            outputs=[feature for feature in Feature if feature not in lacking],
+            lacking=lacking,
+            input_size=list(transform.input_size) if transform.input_size else None,
+            device="triton",
+        )
+
+    def _tried(self, inputs: Inputs) -> Answer:
+        try:
+            answer = self._ask(inputs)
+        except (Refused, EngineFailed, EngineChanged) as error:
+            raise self._judge.error("transform", f"a first batch was not computed: {error.detail}") from error
+        if answer is None:
+            raise self._judge.error("transform", "the server does not take a sample of the usual size")
+        return answer
+
+    def _check_scores(self, scores: Rows) -> None:
+        of_classes = self._scores is Feature.PROBABILITIES
+        if of_classes and scores.shape[1] < 2:
+            raise self._judge.error("outputs", "it gives 1 value for a sample; a classifier gives 2 or more")
+        if not np.isfinite(scores).all():
+            return  # of a sample without content; each real one is looked at on its own
+        tolerance = _TOLERANCE_FP16 if self._fit.scores.datatype == "FP16" else _TOLERANCE
+        wrong = (scores < 0) | (scores > 1 + tolerance)
+        if wrong.any() or (of_classes and (abs(scores.sum(axis=1) - 1) > tolerance).any()):
+            raise self._judge.error(
+                "outputs", f"{self._fit.scores.name!r:.80} gives no probabilities; name it under outputs.logits"
+            )
+
+
+def _server_of(config: Config) -> TritonConfig:
+    if config.triton is None:
+        raise ConfigError("names no Triton server", field="triton.url")
+    return config.triton
+
+
+def _as_rows(values: npt.NDArray[Any]) -> Rows:
+    """(N, d) float32; what follows the rows is laid flat."""
+    return values.reshape(len(values), -1).astype(np.float32, copy=False) if values.ndim > 1 else values
+
+
+def _softmax(logits: Wide) -> Wide:
+    weights: Wide = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Wide = weights / weights.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _sigmoid(logits: Wide) -> Wide:
+    made: Wide = np.exp(-np.logaddexp(0, -logits))
+    return made

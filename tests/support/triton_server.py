@@ -1,0 +1,150 @@
+"""A real Triton Inference Server on a model repository of the test's, as `make test` unpacked it (.ci/make-triton)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.redis_server import free_port
+
+_MADE = Path(__file__).resolve().parents[2] / ".venv-triton"
+_START_S = 120.0
+
+CONFIG = """\
+backend: "python"
+max_batch_size: 16
+input [{ name: "input" data_type: TYPE_FP32 dims: [3, 32, 32] }]
+output [
+  { name: "probabilities" data_type: TYPE_FP32 dims: [10] },
+  { name: "embeddings" data_type: TYPE_FP32 dims: [8] }
+]
+instance_group [{ kind: KIND_CPU count: 1 }]
+"""
+
+
+def require_triton() -> None:
+    """Skip where there is no server, with the reason why not."""
+    if not (_MADE / "start").exists():
+        why = _MADE / "why-not"
+        pytest.skip(f"no Triton server: {why.read_text().strip() if why.exists() else 'make test brings one'}")
+
+
+class TritonServer:
+    """`repository`: a folder with a folder for each model. `explicit`: models are loaded when they are asked for."""
+
+    def __init__(self, repository: Path, *, explicit: bool = False) -> None:
+        require_triton()
+        self.repository = repository
+        self.http_port, self.grpc_port = free_port(), free_port()
+        self._explicit = explicit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._memory = f"alaas-test-{secrets.token_hex(6)}"
+        self._log = repository.parent / f"{repository.name}.log"
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> TritonServer:
+        arguments = {
+            "model-repository": self.repository,
+            "http-address": "127.0.0.1",
+            "http-port": self.http_port,
+            "grpc-address": "127.0.0.1",
+            "grpc-port": self.grpc_port,
+            "allow-metrics": "false",
+            "strict-readiness": "false",
+            "exit-on-error": "false",
+            "exit-timeout-secs": 2,
+            "backend-config": f"python,shm-region-prefix-name={self._memory}",
+            "model-control-mode": "explicit" if self._explicit else "none",
+        }
+        command = [str(_MADE / "start"), *(f"--{name}={value}" for name, value in arguments.items())]
+        environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        self._wait()
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL of the server and of the processes of its models, which live in its group."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def load(self, model: str) -> None:
+        """Load a model, or load it again from changed files."""
+        httpx.post(f"{self.http}/v2/repository/models/{model}/load", json={}, timeout=60).raise_for_status()
+
+    def unload(self, model: str) -> None:
+        httpx.post(f"{self.http}/v2/repository/models/{model}/unload", json={}, timeout=60).raise_for_status()
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def __enter__(self) -> TritonServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # what the models' processes would leave behind
+        except ProcessLookupError:
+            pass
+        process.wait()
+        for left in Path("/dev/shm").glob(f"{self._memory}*"):
+            left.unlink(missing_ok=True)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.http}/v2/health/ready", timeout=5).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            assert self._process is not None and self._process.poll() is None, f"Triton ended:\n{self.log()[-3000:]}"
+            time.sleep(0.1)
+        raise AssertionError(f"Triton is not ready:\n{self.log()[-3000:]}")
+
+
+def write_model(repository: Path, name: str, code: str, config: str = CONFIG, version: int = 1) -> Path:
+    """A model of the Python backend; `code` is its model.py."""
+    folder = repository / name
+    (folder / str(version)).mkdir(parents=True, exist_ok=True)
+    (folder / "config.pbtxt").write_text(config)
+    (folder / str(version) / "model.py").write_text(code)
+    return folder
