@@ -54,8 +54,8 @@ def transform_for(name: str, settings: ModelConfig) -> Transform:
     except ModelError as error:
         if error.field is not None:
             raise
-        section = "transform" if settings.modality == "vision" else settings.modality
-        raise ModelError(f"model {name!r}: {error.detail}", field=f"models.{name}.{section}") from None
+        field = f"models.{name}.{settings.input_section}"
+        raise ModelError(f"model {name!r}: {error.detail}", field=field) from None
 
 
 def _default_settings(name: str, settings: ModelConfig) -> Any:
