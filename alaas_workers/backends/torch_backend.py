@@ -21,7 +21,7 @@ from alaas_workers.backends.placement import placements, threads_each
 from alaas_workers.backends.protocol import Arrays, Rows, blank_bad_rows, empty_rows
 from alaas_workers.backends.replica import Computed, Replica
 from alaas_workers.models import load_model, settings_of
-from alaas_workers.models.loaded import PLAIN
+from alaas_workers.models.loaded import PLAIN, LoadedModel
 from alaas_workers.models.loading import example_batch
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ class TorchBackend:
     def gpus() -> int:
         """How many this engine can use."""
         return torch.cuda.device_count()
+
+    @staticmethod
+    def row_multiple(model: LoadedModel) -> int:
+        """Batches are filled up to a multiple of so many rows."""
+        return model.row_multiple
 
     def infer(
         self, arrays: Arrays, features: Collection[Feature], on_progress: Callable[[], None]
@@ -78,7 +83,7 @@ class TorchBackend:
             replica.load += 1
         try:
             model = replica.model
-            rows = padded(arrays, model.row_multiple)
+            rows = padded(arrays, self.row_multiple(model))
             batch = model.transform.to_input(rows, model.device, channels_last=model.channels_last)
             future = replica.submit(batch, len(arrays), features, on_progress)
         except BaseException:

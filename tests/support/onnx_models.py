@@ -55,5 +55,9 @@ def tiny_onnx(folder: Path, rows: int | None = None, module: nn.Module | None = 
 
 def onnx_config(folder: Path, rows: int | None = None, **settings: Any) -> Config:
     path = folder / "tiny.onnx"
-    defaults = {"source": "onnx", "path": path if path.exists() else tiny_onnx(folder, rows), "transform": TRANSFORM}
+    defaults: dict[str, Any] = {
+        "source": "onnx",
+        "path": path if path.exists() else tiny_onnx(folder, rows),
+        "transform": TRANSFORM,
+    }
     return config_of(**defaults | settings)
