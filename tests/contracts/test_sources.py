@@ -15,6 +15,7 @@ import pytest
 
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources import Fetched, Sources, check_uri, upload_path
+from tests.support.ftp_server import FtpServer
 from tests.support.s3_server import S3Server
 from tests.support.source_configs import personal
 from tests.support.web_server import Request, WebServer, answer
@@ -105,6 +106,28 @@ class Uploads:
     def close(self) -> None: ...
 
 
+class Ftp:
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self.folder = folder / "pool"
+        self.server = FtpServer(self.folder).__enter__()
+
+    def put(self, name: str, data: bytes) -> str:
+        path = self.folder / "some folder" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        return self.server.uri(f"some folder/{name}")
+
+    def missing(self) -> str:
+        return self.server.uri("missing.jpg")
+
+    def wrong_kind(self) -> tuple[str, SampleCode]:
+        (self.folder / "some folder").mkdir(exist_ok=True)
+        return self.server.uri("some folder"), SampleCode.NOT_FOUND
+
+    def close(self) -> None:
+        self.server.__exit__()
+
+
 class S3:
     server: S3Server  # the session's
     bucket = "contract"
@@ -145,7 +168,7 @@ class Data:
     def close(self) -> None: ...
 
 
-PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads, S3, Data]
+PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads, S3, Ftp, Data]
 
 
 @pytest.fixture

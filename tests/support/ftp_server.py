@@ -95,7 +95,7 @@ def _handler(options: dict[str, Any]) -> Any:
     else:
         from pyftpdlib.handlers import FTPHandler as Base
 
-    class Handler(Base):  # type: ignore[misc, valid-type]
+    class Handler(Base):  # type: ignore[misc]
         certfile = options["certificate"]
         tls_control_required = tls_data_required = True
         permit_privileged_ports = False
