@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from alaas.config import Config
 from tests.support.tiny_models import config_of
@@ -26,15 +26,16 @@ SIZES: dict[str, Any] = {
 }
 
 
-def write_tokenizer(folder: Path, texts: Iterable[str] = WORDS, *, vocabulary: int = 1000, most: int = 64) -> Tokenizer:
-    """WordPiece learnt from `texts`, with BERT's special tokens, and the settings file beside it."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+def write_tokenizer(folder: Path, words: Iterable[str] = WORDS, *, most: int = 64) -> Tokenizer:
+    """WordPiece of whole words and letters with BERT's special tokens, and the settings file beside it."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = [*SPECIAL, *words, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))

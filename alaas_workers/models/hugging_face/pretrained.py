@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 _VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "auto_map")
 """What a config.json says that changes nothing of what is computed: weights are always loaded as float32."""
+
+
+_OF_A_LAYER = re.compile(r"\.\d+\.")
 
 
 def config_of(context: BuildContext, folder: Path) -> dict[str, Any]:
@@ -64,18 +68,11 @@ def class_count(config: dict[str, Any]) -> int:
 
 
 def load_pretrained(
-    context: BuildContext,
-    folder: Path,
-    auto: str,
-    *,
-    may_miss: tuple[str, ...] = (),
-    may_add: bool = False,
-    **options: Any,
+    context: BuildContext, folder: Path, auto: str, *, may_miss: tuple[str, ...] = (), **options: Any
 ) -> nn.Module:
     """`transformers.<auto>` from `folder` in float32, on the CPU, in eval. Raises ModelError when weights do not fit.
 
-    `may_miss`: beginnings of parameter names that may be absent, since nothing is computed with them. `may_add`: the
-    folder may hold more than the module takes, such as a head.
+    `may_miss`: beginnings of parameter names that may be absent, since nothing is computed with them.
     """
     transformers = _transformers(context)
     try:
@@ -94,7 +91,7 @@ def load_pretrained(
         raise context.error(
             "repo", f"its weights cannot be loaded ({type(error).__name__}): damaged, or not of its config.json"
         ) from None
-    _check_fit(context, report, may_miss, may_add)
+    _check_fit(context, report, may_miss)
     module.eval()
     return module  # type: ignore[no-any-return]
 
@@ -106,11 +103,12 @@ def architecture(kind: str, config: dict[str, Any], *more: str) -> str:
     return architecture_of("huggingface", kind, {}, digest, *more)
 
 
-def _check_fit(context: BuildContext, report: dict[str, Any], may_miss: tuple[str, ...], may_add: bool) -> None:
+def _check_fit(context: BuildContext, report: dict[str, Any], may_miss: tuple[str, ...]) -> None:
     missing = sorted(each for each in report["missing_keys"] if not each.startswith(may_miss or ("\0",)))
     strange = sorted(map(str, report["mismatched_keys"]))
-    added = [] if may_add else sorted(report["unexpected_keys"])
-    for what, names in (("miss", missing), ("have another shape at", strange), ("have unknown", added)):
+    # Heads that are left over change nothing, and many folders hold some; a layer more than config.json says does.
+    layers = sorted(each for each in report["unexpected_keys"] if _OF_A_LAYER.search(each))
+    for what, names in (("miss", missing), ("have another shape at", strange), ("have unknown", layers)):
         if names:
             raise context.error("repo", f"the weights do not fit config.json: they {what} {names[0]!r:.120}")
 
@@ -127,4 +125,5 @@ def _transformers(context: BuildContext) -> Any:
             "source", f"a HuggingFace model needs transformers: pip install 'alaas[{context.settings.modality}]'"
         ) from None
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what does not fit, is told below
     return transformers

@@ -29,6 +29,8 @@ _CLASSIFIER = "ForSequenceClassification"
 _EMBEDS = ("Model", "ForMaskedLM", "ForPreTraining")
 """Of the last two the body alone is taken, without the head that guesses words."""
 
+_GENERATES = ("LMHeadModel", "HeadsModel", "EncoderDecoderModel")
+
 _UNUSED = ("pooler.",)
 """Of a body; the embedding is made of the last hidden state itself."""
 
@@ -84,13 +86,13 @@ def _classifier(context: BuildContext, folder: Path, config: dict[str, Any]) -> 
 
 
 def _embedder(context: BuildContext, folder: Path, config: dict[str, Any]) -> WithPooledState:
-    if not any(each.endswith(_EMBEDS) for each in architectures(config)):
+    if not any(each.endswith(_EMBEDS) and not each.endswith(_GENERATES) for each in architectures(config)):
         raise context.error(
             "repo",
             f"it neither classifies texts nor embeds them ({named_architecture(config)}); its outputs fit no strategy",
         )
     pooling = pooling_of(context, folder)
-    model = load_pretrained(context, folder, "AutoModel", may_miss=_UNUSED, may_add=True)
+    model = load_pretrained(context, folder, "AutoModel", may_miss=_UNUSED)
     return WithPooledState(model, pooling, classifies=False)
 
 
