@@ -20,13 +20,16 @@ from alaas_workers.models import torchvision_zoo
 from alaas_workers.models.archives import check_exported
 from alaas_workers.models.built import IMAGENET, BuildContext, Built, architecture_of, as_path, same_everywhere
 from alaas_workers.models.callables import find_callable
+from alaas_workers.models.detector import AS_IT_IS
 from alaas_workers.models.state_dict import check_file, load_into, read_state_dict
 
 logger = logging.getLogger(__name__)
 
 
 def default_settings(_name: str, settings: ModelConfig) -> TransformConfig:
-    """torchvision's for one of its builders, else ImageNet's."""
+    """torchvision's for one of its builders, else ImageNet's; a detector's image as it is."""
+    if settings.scores_of == "boxes":
+        return AS_IT_IS
     module, _, builder = (settings.builder or "").partition(":")
     return torchvision_zoo.transform_of(builder) if module == "torchvision.models" else IMAGENET
 

@@ -32,6 +32,7 @@ from alaas_workers.models.built import (
     same_everywhere,
     use_hub_folder,
 )
+from alaas_workers.models.detector import AS_IT_IS
 from alaas_workers.models.state_dict import load_into, read_state_dict
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def default_settings(name: str, settings: ModelConfig) -> TransformConfig:
-    """Of torchvision's weights for a model of pytorch/vision, else ImageNet's."""
+    """Of torchvision's weights for a model of pytorch/vision, else ImageNet's; a detector's image as it is."""
+    if settings.scores_of == "boxes":
+        return AS_IT_IS
     repository = (settings.repo or "").partition(":")[0]
     return torchvision_zoo.transform_of(settings.name or name) if repository == _VISION else IMAGENET
 

@@ -1,4 +1,6 @@
-"""Models that torchvision builds by name, with its weights by name, with weights from a file, or with none."""
+"""Models that torchvision builds by name, with its weights by name, with weights from a file, or with none: those that
+classify, and those that detect.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from urllib.error import URLError
 
 from alaas.config import ModelConfig, TransformConfig
 from alaas.errors import ModelError
+from alaas.jobs import ScoresOf
 from alaas_workers.models.built import (
     IMAGENET,
     BuildContext,
@@ -19,6 +22,7 @@ from alaas_workers.models.built import (
     same_everywhere,
     use_hub_folder,
 )
+from alaas_workers.models.detector import AS_IT_IS
 from alaas_workers.models.state_dict import load_into, read_state_dict
 
 FILE_SUFFIXES = frozenset({".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"})
@@ -55,26 +59,29 @@ def build(context: BuildContext) -> Built:
     if members is None:
         raise context.error("name", _unknown(entry))
     architecture = architecture_of("torchvision", entry, settings.kwargs)
+    scores_of: ScoresOf = "boxes" if _detects(entry) else "classes"
     if settings.weights is None:
-        return Built(_make(context, None), architecture)
+        return Built(_make(context, None), architecture, scores_of=scores_of)
     if names_a_file(settings.weights):
         state = read_state_dict(as_path(settings.weights), context, "weights")
         module = _make(context, None)
         load_into(module, state, context, "weights")
-        return Built(module, architecture)
+        return Built(module, architecture, scores_of=scores_of)
     if _plain(settings.weights) not in members:
         raise context.error("weights", _unknown_weights(entry, settings.weights))
-    return Built(_make(context, members[_plain(settings.weights)]), architecture)
+    return Built(_make(context, members[_plain(settings.weights)]), architecture, scores_of=scores_of)
 
 
 def _make(context: BuildContext, weights: Any) -> Any:
     from torchvision.models import get_model
 
     use_hub_folder(context.config)
+    # A detector's builder would fetch ImageNet's weights for its backbone where it is given none for the whole.
+    backbone = {"weights_backbone": None} if weights is None and _detects(context.entry) else {}
     try:
         with same_everywhere():
             # The weights go through the builder: for some networks it sets more than the state dict holds.
-            return get_model(context.entry, weights=weights, progress=False, **context.settings.kwargs)
+            return get_model(context.entry, weights=weights, progress=False, **backbone | context.settings.kwargs)
     except (URLError, ConnectionError, TimeoutError):
         raise context.error(
             "weights",
@@ -90,17 +97,29 @@ def _make(context: BuildContext, weights: Any) -> Any:
 
 
 def _members(builder: str) -> Any:
-    """Name to weights, or None for a name that builds no classifier."""
+    """Name to weights, or None for a name that builds neither a classifier nor a detector."""
     import torchvision.models as zoo
 
-    # The submodules of torchvision.models (detection, segmentation, ...) do not classify.
-    if builder not in zoo.list_models(module=zoo):
-        return None
-    return zoo.get_model_weights(builder).__members__
+    return zoo.get_model_weights(builder).__members__ if builder in _builders() else None
+
+
+def _builders() -> list[str]:
+    """The other submodules of torchvision.models (segmentation, video, ...) give nothing that a strategy takes."""
+    import torchvision.models as zoo
+
+    return [*zoo.list_models(module=zoo), *zoo.list_models(module=zoo.detection)]
+
+
+def _detects(builder: str) -> bool:
+    import torchvision.models as zoo
+
+    return builder in zoo.list_models(module=zoo.detection)
 
 
 def _settings_of(weights: Any) -> TransformConfig:
     preset = weights.transforms()
+    if not hasattr(preset, "crop_size"):  # a detector's, which leaves all but the range of values to the network
+        return AS_IT_IS
     return TransformConfig(
         resize=preset.resize_size[0],
         crop=preset.crop_size[0],
@@ -116,10 +135,8 @@ def _plain(weights: str) -> str:
 
 
 def _unknown(builder: str) -> str:
-    import torchvision.models as zoo
-
-    near = get_close_matches(builder.lower(), zoo.list_models(module=zoo), n=1, cutoff=0.0)[0]
-    return f"torchvision builds no classifier {builder!r:.80}; nearest known: {near!r}"
+    near = get_close_matches(builder.lower(), _builders(), n=1, cutoff=0.0)[0]
+    return f"torchvision builds no classifier or detector {builder!r:.80}; nearest known: {near!r}"
 
 
 def _unknown_weights(builder: str, weights: str) -> str:

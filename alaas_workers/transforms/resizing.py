@@ -1,5 +1,6 @@
-"""Resize the shorter side and crop the centre, on uint8 batches of one shape: geometry as in torchvision, pixels as
-Pillow's to within one level. Native uint8 is several times as fast as float32, and channels-last four times again.
+"""Resize the shorter side (or both) and crop the centre, on uint8 batches of one shape: geometry as in torchvision,
+pixels as Pillow's to within one level. Native uint8 is several times as fast as float32, and channels-last four times
+again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
 _MODES = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest-exact"}  # the exact one is Pillow's
 
 
-def resized_size(height: int, width: int, shorter: int | None) -> tuple[int, int]:
-    """(height, width) once the shorter side is `shorter` pixels; None: as it is."""
+def resized_size(height: int, width: int, shorter: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) once the shorter side is `shorter` pixels; two numbers: just these; None: as it is."""
     if shorter is None:
         return height, width
+    if isinstance(shorter, tuple):
+        return shorter
     if height <= width:
         return shorter, int(shorter * width / height)
     return int(shorter * height / width), shorter

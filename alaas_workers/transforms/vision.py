@@ -52,7 +52,9 @@ class VisionTransform:
     @property
     def input_size(self) -> tuple[int, int] | None:
         """(height, width) of the model's input; None: as large as the image (no crop)."""
-        return (self.settings.crop, self.settings.crop) if self.settings.crop else None
+        if self.settings.crop:
+            return self.settings.crop, self.settings.crop
+        return self.settings.resize if isinstance(self.settings.resize, tuple) else None
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the input that an image of this size becomes."""
@@ -64,8 +66,8 @@ class VisionTransform:
 
     def example(self) -> Pixels:
         """A black image of the size that the model is given."""
-        side = self.settings.resize or USUAL_SIDE
-        return np.zeros((3, *(self.input_size or (side, side))), np.uint8)
+        size = self.input_size or resized_size(USUAL_SIDE, USUAL_SIDE, self.settings.resize)
+        return np.zeros((3, *size), np.uint8)
 
     def preprocess(self, data: bytes, limits: SourcesConfig) -> Pixels:
         """uint8 (3, h, w), RGB: at its own size if that is fewer bytes than the model's input, else resized and

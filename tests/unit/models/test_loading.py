@@ -182,5 +182,5 @@ def test_of_a_null_model_all_is_known_before_loading() -> None:
 
 def test_a_model_names_its_own_builder_when_no_other_is_named() -> None:
     assert transform_for("resnet18", ModelConfig()).input_size == (224, 224)
-    with pytest.raises(ModelError, match="builds no classifier 'mine'"):
+    with pytest.raises(ModelError, match="builds no classifier or detector 'mine'"):
         transform_for("mine", ModelConfig())

@@ -152,3 +152,19 @@ def test_a_transform_is_found_by_its_modality() -> None:
     assert transform_class("vision") is VisionTransform
     with pytest.raises(ModelError, match="smell"):
         transform_class("smell")
+
+
+def test_two_numbers_stretch_the_image_to_just_these() -> None:
+    transform = VisionTransform(TransformConfig(resize=(24, 40)))
+    data = png(50, 70)
+    pixels = transform.preprocess(data, MANY)
+    assert transform.input_size == pixels.shape[1:] == transform.example().shape[1:] == (24, 40)
+    image = Image.fromarray(by_pillow(data).transpose(1, 2, 0)).resize((40, 24), Image.Resampling.BILINEAR)
+    assert np.abs(pixels.astype(int) - np.array(image).transpose(2, 0, 1)).max() <= 1
+
+
+def test_a_small_image_is_stretched_on_the_inference_stage() -> None:
+    transform = VisionTransform(TransformConfig(resize=(24, 40), crop=20))
+    small, large = (transform.preprocess(png(*size), MANY) for size in ((9, 7), (90, 70)))
+    assert (small.shape, large.shape) == ((3, 7, 9), (3, 20, 20))
+    assert transform.to_input([small, large]).shape == (2, 3, 20, 20)
