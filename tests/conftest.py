@@ -14,6 +14,7 @@ from tests.support.conformance import pytest_deselected as pytest_deselected
 from tests.support.conformance import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
+from tests.support.triton_server import TritonServer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -47,6 +48,13 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A real Triton server for everybody. Each test writes models of its own names, and loads them."""
+    with TritonServer(tmp_path_factory.mktemp("triton"), explicit=True) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

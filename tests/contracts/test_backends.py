@@ -21,6 +21,9 @@ from alaas_workers.models import transform_for
 from tests.support.images import jpeg
 from tests.support.onnx_models import onnx_config
 from tests.support.tiny_models import config_of, drop_config, tiny_config
+from tests.support.tiny_texts import text, text_config
+from tests.support.triton_models import pbtxt, triton_config, write_model
+from tests.support.triton_server import TritonServer
 
 BOTH = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
 
@@ -33,13 +36,36 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "onnx": lambda folder: onnx_config(folder, batch_size=8),
     "onnx, two copies": lambda folder: onnx_config(folder, batch_size=16, instance_group=[{"count": 2}]),
     "onnx, batches of one": lambda folder: onnx_config(folder, rows=1, batch_size=8),
+    "text": lambda folder: text_config(folder, batch_size=8),
+    "text, two copies": lambda folder: text_config(folder, batch_size=16, instance_group=[{"count": 2}]),
     "null": lambda _: config_of(source="null", batch_size=8),
+    "null, of texts": lambda _: config_of(source="null", modality="text", batch_size=8),
+    "triton, by gRPC": lambda _: triton_config("grpc://127.0.0.1:1", "two", batch_size=8),
+    "triton, by HTTP": lambda _: triton_config("http://127.0.0.1:1", "one", batch_size=8),
+    "triton, batches of one": lambda _: triton_config("grpc://127.0.0.1:1", "one", batch_size=1),
+}
+
+SAMPLES: dict[str, Callable[[int], bytes]] = {
+    "vision": lambda seed: jpeg(*[(12, 10), (64, 48)][seed % 2], seed=seed),
+    "text": text,
 }
 
 
 @pytest.fixture(params=CONFIGS)
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
-    return CONFIGS[request.param](tmp_path)
+    made = CONFIGS[request.param](tmp_path)
+    return with_server(made, request.getfixturevalue("triton")) if made.triton else made
+
+
+def with_server(config: Config, server: TritonServer) -> Config:
+    """At the server's address, with its models `one` and `two`, of as many copies."""
+    for name, copies in {"one": 1, "two": 2}.items():
+        if not (server.repository / name).exists():
+            write_model(server.repository, name, pbtxt(copies=copies))
+            server.load(name)
+    assert config.triton is not None
+    url = server.http if config.triton.url.startswith("http") else server.grpc
+    return config.model_copy(update={"triton": config.triton.model_copy(update={"url": url})})
 
 
 @pytest.fixture
@@ -51,10 +77,10 @@ def backend(config: Config) -> Iterator[Backend]:
 
 @pytest.fixture
 def arrays(config: Config) -> list[npt.NDArray[np.uint8]]:
-    """37 images of two sizes as preprocess gives them: some travel at their own size."""
+    """37 samples as preprocess gives them: of images some travel at their own size, and texts are of many lengths."""
     transform = transform_for("m", config.models["m"])
-    sizes = [(12, 10), (64, 48)]
-    return [transform.preprocess(jpeg(*sizes[seed % 2], seed=seed), SourcesConfig()) for seed in range(37)]
+    sample = SAMPLES[config.models["m"].modality]
+    return [transform.preprocess(sample(seed), SourcesConfig()) for seed in range(37)]
 
 
 def _nothing() -> None:

@@ -17,17 +17,6 @@ from tests.support.redis_server import free_port
 _MADE = Path(__file__).resolve().parents[2] / ".venv-triton"
 _START_S = 120.0
 
-CONFIG = """\
-backend: "python"
-max_batch_size: 16
-input [{ name: "input" data_type: TYPE_FP32 dims: [3, 32, 32] }]
-output [
-  { name: "probabilities" data_type: TYPE_FP32 dims: [10] },
-  { name: "embeddings" data_type: TYPE_FP32 dims: [8] }
-]
-instance_group [{ kind: KIND_CPU count: 1 }]
-"""
-
 
 def require_triton() -> None:
     """Skip where there is no server, with the reason why not."""
@@ -40,7 +29,6 @@ class TritonServer:
     """`repository`: a folder with a folder for each model. `explicit`: models are loaded when they are asked for."""
 
     def __init__(self, repository: Path, *, explicit: bool = False) -> None:
-        require_triton()
         self.repository = repository
         self.http_port, self.grpc_port = free_port(), free_port()
         self._explicit = explicit
@@ -62,6 +50,7 @@ class TritonServer:
         return self._process.pid
 
     def start(self) -> TritonServer:
+        require_triton()
         arguments = {
             "model-repository": self.repository,
             "http-address": "127.0.0.1",
@@ -139,12 +128,3 @@ class TritonServer:
             assert self._process is not None and self._process.poll() is None, f"Triton ended:\n{self.log()[-3000:]}"
             time.sleep(0.1)
         raise AssertionError(f"Triton is not ready:\n{self.log()[-3000:]}")
-
-
-def write_model(repository: Path, name: str, code: str, config: str = CONFIG, version: int = 1) -> Path:
-    """A model of the Python backend; `code` is its model.py."""
-    folder = repository / name
-    (folder / str(version)).mkdir(parents=True, exist_ok=True)
-    (folder / "config.pbtxt").write_text(config)
-    (folder / str(version) / "model.py").write_text(code)
-    return folder
