@@ -39,3 +39,14 @@ def transient_failure(code: SampleCode, retry_after_s: float | None = None) -> T
     if retry_after_s is None:
         return TransientSampleError(code, DETAILS[code])
     return RetryLater(code, DETAILS[code], retry_after_s)
+
+
+def status_failure(status: int) -> SampleError:
+    """What an HTTP status other than 200 says of one object."""
+    if status in (401, 403):
+        return failure(SampleCode.FORBIDDEN)
+    if status in (404, 410):
+        return failure(SampleCode.NOT_FOUND)
+    if status >= 500 or status in (408, 429):
+        return transient_failure(SampleCode.REMOTE_ERROR)
+    return failure(SampleCode.REMOTE_ERROR)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore import exceptions
 
-from alaas.config.schema import RemoteSourceConfig, StoreConfig
+from alaas.config.schema import StoreConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources.base import Fetched
-from alaas_workers.sources.failures import failure, transient_failure
+from alaas_workers.sources.failures import failure, status_failure, transient_failure
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
@@ -54,23 +51,11 @@ def store_failure(error: Exception) -> SampleError:
         return failure(SampleCode.FORBIDDEN)
     text = str(error)
     if status := _STATUS.search(text):
-        if int(status[1]) >= 500 or status[1] in ("408", "429"):
-            return transient_failure(SampleCode.REMOTE_ERROR)
-        return failure(SampleCode.FORBIDDEN if _STALE_CREDENTIALS.search(text) else SampleCode.REMOTE_ERROR)
+        return failure(SampleCode.FORBIDDEN) if _STALE_CREDENTIALS.search(text) else status_failure(int(status[1]))
     if kind := _KIND.search(text):
         broken_off = kind[1] == "Interrupted"
         return transient_failure(SampleCode.REMOTE_ERROR if broken_off else SampleCode.UNREACHABLE)
     return failure(SampleCode.REMOTE_ERROR)
-
-
-@asynccontextmanager
-async def deadline(config: RemoteSourceConfig) -> AsyncIterator[None]:
-    """Raises SampleError(UNREACHABLE) when the time of one sample, or of one page of a listing, is up."""
-    try:
-        async with asyncio.timeout(config.total_timeout_s):
-            yield
-    except TimeoutError:  # whoever drips for so long will do so again
-        raise failure(SampleCode.UNREACHABLE) from None
 
 
 def client_options(config: StoreConfig, endpoint: str | None) -> ClientConfig:

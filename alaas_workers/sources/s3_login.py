@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, Pro
 
 from alaas.config.schema import S3SourceConfig
 from alaas.errors import ConfigError, SampleCode, SampleError
-from alaas_workers.sources.failures import failure, transient_failure
+from alaas_workers.sources.failures import failure, status_failure, transient_failure
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -149,11 +149,6 @@ def boto_failure(error: BotoCoreError | ClientError) -> SampleError:
             if isinstance(error, HTTPClientError)
             else failure(SampleCode.REMOTE_ERROR)
         )
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status == 404:
-        return failure(SampleCode.NOT_FOUND)
-    if status in (401, 403) or error.response.get("Error", {}).get("Code") in STALE_CREDENTIALS:
+    if error.response.get("Error", {}).get("Code") in STALE_CREDENTIALS:
         return failure(SampleCode.FORBIDDEN)
-    if status >= 500 or status in (408, 429):
-        return transient_failure(SampleCode.REMOTE_ERROR)
-    return failure(SampleCode.REMOTE_ERROR)
+    return status_failure(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -14,13 +14,14 @@ from typing import Any
 from obstore.store import S3Store
 
 from alaas.config import Config
-from alaas.errors import SampleCode, SampleError
+from alaas.errors import SampleCode
 from alaas_workers.sources.allow_list import AllowList
 from alaas_workers.sources.base import Fetched, Listed
+from alaas_workers.sources.deadlines import deadline
 from alaas_workers.sources.failures import failure
-from alaas_workers.sources.object_store import NO_RETRIES, client_options, deadline, read_object
+from alaas_workers.sources.object_store import NO_RETRIES, client_options, read_object
 from alaas_workers.sources.s3_login import Login, S3Session, for_obstore
-from alaas_workers.sources.uris import bucket_and_key, scheme_of
+from alaas_workers.sources.uris import bucket_and_key, is_uri
 
 logger = logging.getLogger(__name__)
 
@@ -92,17 +93,10 @@ def _listed(bucket: str, answer: dict[str, Any]) -> list[Listed]:
     """The objects of one page. What ends in "/" only stands for a folder, as consoles make it."""
     keys = {found["Key"]: found.get("ETag", "") for found in answer.get("Contents", [])}
     files = [Listed(f"s3://{bucket}/{key}", version) for key, version in keys.items() if not key.endswith("/")]
-    named = [file for file in files if _is_named(file.uri)]
+    named = [file for file in files if is_uri(file.uri, bucket_and_key)]
     if len(named) < len(files):
         logger.warning("s3: a listing left out %d keys that no URI can name", len(files) - len(named))
     return named
-
-
-def _is_named(uri: str) -> bool:
-    try:
-        return scheme_of(uri) == "s3" and bool(bucket_and_key(uri))
-    except SampleError:
-        return False
 
 
 def _read(client: Any, bucket: str, key: str, max_bytes: int) -> Fetched:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import binascii
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from alaas.errors import SampleCode
+from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources.failures import failure
 
 MAX_CHARACTERS = 4096
@@ -104,6 +105,16 @@ def dataset_file(uri: str) -> tuple[str, str, str]:
     if match is None or (match[3] and not {"", ".", ".."}.isdisjoint(match[3].removesuffix("/").split("/"))):
         raise failure(SampleCode.BAD_URI)
     return match[1], match[2], match[3]
+
+
+def is_uri(text: str, check: Callable[[str], object]) -> bool:
+    """Whether a listing's name can be written as a URI that `check`, its scheme's, takes."""
+    try:
+        scheme_of(text)
+        check(text)
+    except SampleError:
+        return False
+    return True
 
 
 def data_content(uri: str) -> bytes:

@@ -1,0 +1,119 @@
+"""hf://datasets/owner/name@commit/path: files of a HuggingFace dataset, from the hub's local cache, else from the hub.
+
+The hub is the configuration's, and so is the token; nothing that is read is run, and nothing is written to the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]  # not marked as exported
+
+from alaas.config import Config
+from alaas.errors import SampleCode, SampleError
+from alaas_workers.sources.allow_list import AllowList
+from alaas_workers.sources.base import Fetched, Listed
+from alaas_workers.sources.deadlines import deadline
+from alaas_workers.sources.failures import failure, status_failure, transient_failure
+from alaas_workers.sources.uris import dataset_file, is_uri
+
+T = TypeVar("T")
+THREADS = 16
+PAGE = 1000
+_KIND = "dataset"
+
+
+class HfSource:
+    def __init__(self, config: Config) -> None:
+        self._config = config.sources.hf
+        self._max_bytes = config.sources.max_sample_bytes
+        self._allowed = AllowList(self._config.allow)
+        self._token = False if self._config.anonymous else None  # None: that of HF_TOKEN or `hf auth login`
+        self._api = HfApi(endpoint=self._config.endpoint, token=self._token)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="alaas-hf")
+
+    def version(self, uri: str, owner: str) -> str:
+        return ""  # the URI names the commit, so there is only ever one
+
+    async def fetch(self, uri: str, owner: str) -> Fetched:
+        repository, commit, path = dataset_file(uri)
+        self._allowed.check(repository, path)
+        if path.endswith("/") or not path:
+            raise failure(SampleCode.NOT_FOUND)
+        data = await self._call(lambda: self._cached(repository, commit, path) or self._asked(repository, commit, path))
+        return Fetched(data, "")
+
+    async def pages(self, prefix: str, owner: str) -> AsyncGenerator[list[Listed]]:
+        repository, commit, path = dataset_file(prefix)
+        self._allowed.check(repository, path)
+        tree: Iterator[Any] = iter(
+            self._api.list_repo_tree(
+                repository, path.rstrip("/") or None, recursive=True, revision=commit, repo_type=_KIND
+            )
+        )
+        found = False
+        while entries := await self._call(lambda: list(islice(tree, PAGE))):
+            uris = [f"hf://datasets/{repository}@{commit}/{e.path}" for e in entries if isinstance(e, RepoFile)]
+            if files := [Listed(uri, "") for uri in uris if is_uri(uri, dataset_file)]:
+                found = True
+                yield files
+        if not found:
+            raise failure(SampleCode.NOT_FOUND)
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        """On a thread. The hub's own errors, and those of the network, get a fixed code."""
+        async with deadline(self._config):
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            except (SampleError, asyncio.CancelledError):
+                raise
+            except EntryNotFoundError:
+                raise failure(SampleCode.NOT_FOUND) from None
+            except HfHubHTTPError as error:
+                raise status_failure(error.response.status_code) from None
+            except Exception:  # whichever HTTP library huggingface_hub uses raises its own
+                raise transient_failure(SampleCode.UNREACHABLE) from None
+
+    def _cached(self, repository: str, commit: str, path: str) -> bytes | None:
+        cache = self._config.cache_dir
+        found = try_to_load_from_cache(repository, path, cache_dir=cache, revision=commit, repo_type=_KIND)
+        if not isinstance(found, str):
+            return None
+        with Path(found).open("rb") as file:
+            return self._judged(file.read(self._max_bytes + 1))
+
+    def _asked(self, repository: str, commit: str, path: str) -> bytes:
+        until = time.monotonic() + self._config.total_timeout_s
+        url = hf_hub_url(repository, path, repo_type=_KIND, revision=commit, endpoint=self._config.endpoint)
+        headers = build_hf_headers(token=self._token) | {"Accept-Encoding": "identity"}
+        timeouts = (self._config.connect_timeout_s, self._config.read_timeout_s, self._config.read_timeout_s, None)
+        data = bytearray()
+        with get_session().stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as answer:
+            if answer.status_code != 200:
+                raise status_failure(answer.status_code)
+            for part in answer.iter_raw():
+                data += part
+                if time.monotonic() > until:  # nobody waits for it any more
+                    raise failure(SampleCode.UNREACHABLE)
+                if len(data) > self._max_bytes:
+                    break
+        return self._judged(bytes(data))
+
+    def _judged(self, data: bytes) -> bytes:
+        if len(data) > self._max_bytes:
+            raise failure(SampleCode.TOO_LARGE)
+        if not data:
+            raise failure(SampleCode.EMPTY)
+        return data
