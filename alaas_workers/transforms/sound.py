@@ -78,7 +78,7 @@ def _opened(data: bytes) -> Any:
 def _read(file: Any, wanted: int, header: SoundHeader, *, is_16_bit: bool) -> Values:
     """(n,) up to `wanted` frames mixed to one channel, a block at a time: eight channels take the memory of one."""
     dtype = "int16" if is_16_bit and file.channels == 1 else "float32"
-    blocks: list[Values] = []
+    blocks = []
     got = 0
     while got < wanted:
         block = _block(file, min(_BLOCK, wanted - got), dtype)
@@ -88,11 +88,12 @@ def _read(file: Any, wanted: int, header: SoundHeader, *, is_16_bit: bool) -> Va
         got += len(block)
     # Of Opus the header's count is at another rate than the file's, and libsndfile tells only the latter.
     promised = file.frames if header.format == "ogg" else header.frames
-    if promised is not None and got < min(wanted, promised):
+    if got < min(wanted, promised):
         raise SampleError(SampleCode.TRUNCATED, f"the sound ends after {got} of {promised} values")
     if not got:
         raise SampleError(SampleCode.EMPTY, "the sound lasts no time")
-    return np.concatenate(blocks)
+    joined: npt.NDArray[Any] = np.concatenate(blocks)
+    return joined
 
 
 def _block(file: Any, frames: int, dtype: str) -> npt.NDArray[Any]:

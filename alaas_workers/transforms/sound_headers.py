@@ -5,7 +5,7 @@ A FLAC file of some kilobytes can hold hours, and libsndfile reads some 25 forma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import error as StructError
 from struct import unpack_from
 from typing import NamedTuple
@@ -25,8 +25,8 @@ class SoundHeader(NamedTuple):
     format: str  # "wav", "flac" or "ogg"
     rate: int  # Hz
     channels: int
-    frames: int | None  # values of each channel; None: the header does not tell
-    seconds: float | None
+    frames: int  # values of each channel
+    seconds: float
 
 
 class _Page(NamedTuple):
@@ -59,11 +59,11 @@ def check_sound(header: SoundHeader, max_seconds: float) -> None:
         raise SampleError(SampleCode.TOO_MANY_CHANNELS, f"{header.channels} channels; at most {MAX_CHANNELS} are mixed")
     if header.frames == 0:
         raise SampleError(SampleCode.EMPTY, "the sound lasts no time")
-    if header.seconds is not None and header.seconds > max_seconds:
+    if header.seconds > max_seconds:
         raise SampleError(SampleCode.TOO_LONG, f"{header.seconds:.0f} s; at most {max_seconds:g} are read")
 
 
-def _reader(data: bytes):  # type: ignore[no-untyped-def]  # one of the three functions below
+def _reader(data: bytes) -> Callable[[bytes], SoundHeader] | None:
     if data.startswith(b"RIFF") and data[8:12] == b"WAVE":
         return _wav
     if data.startswith(b"fLaC"):
@@ -105,12 +105,29 @@ def _wav_of(data: bytes, start: int, size: int, rate: int, channels: int, width:
     return _header("wav", rate, channels, frames)
 
 
-def _flac(data: bytes, at: int = 4, kind: str = "flac") -> SoundHeader:
-    """`at`: of the first block, which tells all: 20 bits of rate, 3 of channels, 5 of width, 36 of length."""
+def _flac(data: bytes) -> SoundHeader:
+    header = _flac_block(data, 4, "flac")
+    if header.frames == 0 and _has_frames(data):
+        # libsndfile stumbles at the end of such a file, also where it is whole.
+        raise _broken("a FLAC whose header does not tell its length")
+    return header
+
+
+def _flac_block(data: bytes, at: int, kind: str) -> SoundHeader:
+    """The first block tells all: 20 bits of rate, 3 of channels, 5 of width, 36 of length."""
     if data[at] & 0x7F:
         raise _broken("a FLAC that does not begin with its description")
     (bits,) = unpack_from(">Q", data, at + 14)
-    return _header(kind, bits >> 44, (bits >> 41 & 7) + 1, bits & (1 << 36) - 1 or None)
+    return _header(kind, bits >> 44, (bits >> 41 & 7) + 1, bits & (1 << 36) - 1)
+
+
+def _has_frames(data: bytes) -> bool:
+    """Whether anything follows the blocks of a FLAC's header, of which the last is marked."""
+    at, is_last = 4, False
+    while not is_last:
+        (word,) = unpack_from(">I", data, at)
+        at, is_last = at + 4 + (word & 0xFFFFFF), bool(word >> 31)
+    return at < len(data)
 
 
 def _ogg(data: bytes) -> SoundHeader:
@@ -126,7 +143,7 @@ def _ogg(data: bytes) -> SoundHeader:
     if not last.flags & _LAST:
         raise _broken("the sound ends before its last page")
     frames = max(0, position - skipped)
-    return header._replace(frames=frames, seconds=frames / clock if clock else None)
+    return header._replace(frames=frames, seconds=frames / clock if clock else 0.0)
 
 
 def _pages(data: bytes) -> Iterator[_Page]:
@@ -145,18 +162,18 @@ def _codec(packet: bytes) -> tuple[SoundHeader, int, int]:
     """The header without its length; how many values at the start do not count; and how many make a second."""
     if packet.startswith(b"\x01vorbis"):
         channels, rate = unpack_from("<BI", packet, 11)
-        return _header("ogg", rate, channels, None), 0, rate
+        return _header("ogg", rate, channels), 0, rate
     if packet.startswith(b"OpusHead"):
         channels, skipped = unpack_from("<BH", packet, 9)
-        return _header("ogg", 48_000, channels, None), skipped, 48_000
+        return _header("ogg", 48_000, channels), skipped, 48_000
     if packet.startswith(b"\x7fFLAC") and packet[9:13] == b"fLaC":
-        header = _flac(packet, 13, "ogg")
+        header = _flac_block(packet, 13, "ogg")
         return header, 0, header.rate
     raise SampleError(SampleCode.NOT_AUDIO, "an Ogg file whose stream is no Vorbis, Opus or FLAC sound")
 
 
-def _header(kind: str, rate: int, channels: int, frames: int | None) -> SoundHeader:
-    return SoundHeader(kind, rate, channels, frames, frames / rate if frames is not None and rate else None)
+def _header(kind: str, rate: int, channels: int, frames: int = 0) -> SoundHeader:
+    return SoundHeader(kind, rate, channels, frames, frames / rate if rate else 0.0)
 
 
 def _broken(detail: str) -> SampleError:
