@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from alaas.config import ModelConfig, TransformConfig
+from alaas.config import AudioConfig, ModelConfig, TextConfig, TransformConfig
 from alaas.jobs import Feature, ModelCard
 from alaas_workers.models.scores import not_given
-from alaas_workers.transforms import VisionTransform
+from alaas_workers.transforms import transform_class
+from alaas_workers.transforms.tokens import BYTES
 
 CLASSES = 10
 EMBEDDING_SIZE = 16
 VERSION = 1
 
 
-def default_settings(_name: str, _settings: ModelConfig) -> TransformConfig:
-    """32 x 32, so that what travels is at most 3 KB however large the image."""
-    return TransformConfig(resize=32, crop=32)
+def default_settings(_name: str, settings: ModelConfig) -> TransformConfig | AudioConfig | TextConfig:
+    """32 x 32, so that what travels is at most 3 KB however large the image; a text's bytes; a sound as it comes."""
+    if settings.modality == "text":
+        return TextConfig(tokenizer=BYTES)
+    return AudioConfig() if settings.modality == "audio" else TransformConfig(resize=32, crop=32)
 
 
 def fingerprint(name: str, transform_id: str) -> str:
@@ -24,7 +27,7 @@ def fingerprint(name: str, transform_id: str) -> str:
 
 
 def card(name: str, settings: ModelConfig) -> ModelCard:
-    transform = VisionTransform(settings.transform or default_settings(name, settings))
+    transform = transform_class(settings.modality)(settings.input_settings or default_settings(name, settings))
     lacking = not_given(settings.scores_of or "classes")
     return ModelCard(
         name=name,

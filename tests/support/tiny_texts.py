@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -56,9 +58,18 @@ def bert(kind: str, tokens: int, **sizes: Any) -> Any:
 
 def write_text_model(folder: Path, kind: str = "BertForSequenceClassification", **sizes: Any) -> Path:
     """The folder, as `save_pretrained` of model and tokenizer leave it."""
-    tokenizer = write_tokenizer(folder)
-    bert(kind, tokenizer.get_vocab_size(), **sizes).save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in _files(kind, tuple(sorted(sizes.items()))).items():
+        (folder / name).write_bytes(data)
     return folder
+
+
+@cache
+def _files(kind: str, sizes: tuple[tuple[str, Any], ...]) -> dict[str, bytes]:
+    with TemporaryDirectory() as made:
+        tokenizer = write_tokenizer(Path(made))
+        bert(kind, tokenizer.get_vocab_size(), **dict(sizes)).save_pretrained(made)
+        return {file.name: file.read_bytes() for file in Path(made).iterdir()}
 
 
 def text_config(folder: Path, kind: str = "BertForSequenceClassification", **settings: Any) -> Config:
