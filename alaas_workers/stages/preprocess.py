@@ -7,11 +7,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from alaas.config import Config
-from alaas.errors import SampleError
+from alaas.errors import ModelError, SampleError
 from alaas_workers.cache import join_packs, pack, unpack
 from alaas_workers.ledger import FailedAt, Lease
 from alaas_workers.models import transform_for
-from alaas_workers.pipeline import Made
+from alaas_workers.pipeline import Made, NotNow
 
 if TYPE_CHECKING:
     from alaas_workers.transforms import Transform
@@ -22,13 +22,20 @@ class Preprocess:
         self._config = config
         self._transform = cache(self._make_transform)
 
-    def _make_transform(self, model: str) -> Transform:
-        return transform_for(model, self._config.models[model])
+    def _make_transform(self, model: str, planned: str) -> Transform:
+        """Raises NotNow where the model's own files, such as a tokenizer, are not here as the job was planned for."""
+        try:
+            transform = transform_for(model, self._config.models[model])
+        except ModelError as error:
+            raise NotNow(f"the transform of {model} cannot be made here: {error.detail}") from error
+        if transform.id != planned:
+            raise NotNow(f"the transform of {model} is another here than that the job was planned for")
+        return transform
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
         # Of a committee, one model for each transform that differs.
         models = {member.transform: member.model for member in lease.spec.members}
-        transforms = [self._transform(models[each]) for each in lease.spec.transforms]
+        transforms = [self._transform(models[each], each) for each in lease.spec.transforms]
         ordinals, versions, raw = unpack(data)
         failed, kept, rows = [], [], []
         for place, (ordinal, sample_bytes) in enumerate(zip(ordinals, raw, strict=True)):
