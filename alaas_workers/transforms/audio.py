@@ -62,7 +62,7 @@ class AudioTransform:
         return self._shape(self._longest) if self.settings.length == "fixed" else None
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Of the row that an array of `preprocess` becomes: its length is the next of a few."""
+        """Of the row that an array of `preprocess` becomes; where the length is free it is the next of a few."""
         if self._extractor is not None:
             return self._extractor.shape
         return self._shape(self._length(shape[-1]))
@@ -113,6 +113,8 @@ class AudioTransform:
     def _length(self, length: int) -> int:
         if self.settings.length == "fixed":
             return self._longest
+        if self.settings.length == "exact":
+            return min(length, self._longest)
         least = LEAST_VALUES if self.settings.features == "waveform" else LEAST_FRAMES
         return min(next_length(max(length, least)), self._longest)
 

@@ -67,7 +67,8 @@ def _waveform(said: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
     return {
         "sample_rate": said.get("sampling_rate", 16_000),
         "seconds": WAVEFORM_SECONDS,
-        "length": "free",
+        # Without a mask padding is heard: such a model gets none, as in a pipeline of transformers.
+        "length": "free" if masks else "exact",
         "normalisation": "zero_mean_unit_variance" if said.get("do_normalize", True) else "none",
         "attention_mask": masks,
     }
