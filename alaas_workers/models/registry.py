@@ -48,9 +48,8 @@ def source_module(source: str) -> Any:
 def transform_for(name: str, settings: ModelConfig) -> Transform:
     """The configuration's, else that of the weights, else a usual one. Loads no weights. Raises ModelError."""
     make = transform_class(settings.modality)
-    chosen = settings.input_settings or _default_settings(name, settings)
     try:
-        return make(chosen)
+        return make(settings.input_settings or _default_settings(name, settings))
     except ModelError as error:
         if error.field is not None:
             raise

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 BYTES = "bytes"
 FILE_NAME = "tokenizer.json"
+_SETTINGS = "tokenizer_config.json"
 USUAL_LENGTH = 512
 _MAX_FILE_BYTES = 256 * 2**20
 _SET_TO_NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
@@ -69,13 +70,13 @@ class FileTokens:
         padding = self._tokenizer.padding
         if padding is not None:
             return int(padding["pad_id"])
-        token = _beside(self._path, "tokenizer_config.json").get("pad_token")
+        token = _beside(self._path, _SETTINGS).get("pad_token")
         found = self._tokenizer.token_to_id(token.get("content", "") if isinstance(token, dict) else str(token))
         return 0 if found is None else int(found)
 
     @cached_property
     def usual_length(self) -> int:
-        told = _beside(self._path, "tokenizer_config.json").get("model_max_length")
+        told = _beside(self._path, _SETTINGS).get("model_max_length")
         known = isinstance(told, int | float) and 8 <= told < _SET_TO_NO_LIMIT
         return min(int(told), USUAL_LENGTH) if known else USUAL_LENGTH
 
@@ -102,19 +103,24 @@ def open_tokens(tokenizer: str) -> Tokens:
         return ByteTokens()
     path = Path(tokenizer).expanduser()
     path = path / FILE_NAME if path.is_dir() else path
-    try:
-        changed = path.stat().st_mtime_ns
-    except OSError:
+    if not path.is_file():
         raise ModelError(
             f"there is no {path.name:.80} where the tokenizer should be; write one with"
             " AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)"
-        ) from None
-    return _opened(path, changed)
+        )
+    return _opened(path, _changed(path), _changed(path.parent / _SETTINGS))
 
 
 @lru_cache(maxsize=16)
-def _opened(path: Path, _changed: int) -> Tokens:
+def _opened(path: Path, *_changed: int) -> Tokens:
     return FileTokens(path)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read(path: Path) -> bytes:

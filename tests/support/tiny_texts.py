@@ -39,6 +39,7 @@ def write_tokenizer(folder: Path, words: Iterable[str] = WORDS, *, most: int = 6
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     )
+    tokenizer.add_special_tokens(SPECIAL)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"model_max_length": most, "pad_token": "[PAD]", "tokenizer_class": "PreTrainedTokenizerFast"}
