@@ -14,7 +14,14 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config as ClientConfig
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ProfileNotFound,
+)
 
 from alaas.config.schema import S3SourceConfig
 from alaas.errors import ConfigError, SampleCode, SampleError
@@ -58,8 +65,7 @@ class S3Session:
         self._asked: asyncio.Future[Login | SampleError] | None = None  # a thread's, which nothing can stop
 
     async def call(self, function: Callable[[Any], T]) -> T:
-        """On a thread, with boto3's client. Raises SampleError."""
-        await self.login()
+        """On a thread, with boto3's client, after a login. Raises SampleError."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, self._opened)
         except (BotoCoreError, ClientError) as error:
@@ -96,14 +102,13 @@ class S3Session:
     def _found(self) -> Login | SampleError:
         """Blocks: reads files, and asks STS or a metadata service where the operator wants roles."""
         try:
-            self._opened = self._opened or self._open_client()
             found = None if self._config.anonymous else self._session.get_credentials()
             if found is None and not self._config.anonymous:
                 logger.error("s3: there are no credentials, and sources.s3.anonymous is not set")
                 return failure(SampleCode.FORBIDDEN)
-            meta = self._opened.meta
             frozen = found and found.get_frozen_credentials()
-            return Login(meta.endpoint_url, meta.region_name or "us-east-1", frozen)
+            self._opened = self._opened or self._open_client()  # which would look for credentials again
+            return Login(self._opened.meta.endpoint_url, self._opened.meta.region_name or "us-east-1", frozen)
         except (BotoCoreError, ClientError, OSError, ValueError) as error:
             logger.error("s3: the lookup of credentials failed: %s", type(error).__name__)
             return transient_failure(SampleCode.UNREACHABLE)
@@ -143,12 +148,12 @@ def open_session(config: S3SourceConfig) -> boto3.Session:
 
 def boto_failure(error: BotoCoreError | ClientError) -> SampleError:
     """What is wrong, without a word of the remote's."""
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return transient_failure(SampleCode.UNREACHABLE)
+    if isinstance(error, IncompleteReadError):
+        return transient_failure(SampleCode.REMOTE_ERROR)
     if not isinstance(error, ClientError):
-        return (
-            transient_failure(SampleCode.UNREACHABLE)
-            if isinstance(error, HTTPClientError)
-            else failure(SampleCode.REMOTE_ERROR)
-        )
+        return failure(SampleCode.REMOTE_ERROR)
     if error.response.get("Error", {}).get("Code") in STALE_CREDENTIALS:
         return failure(SampleCode.FORBIDDEN)
     return status_failure(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -24,6 +24,8 @@ from alaas_workers.sources.s3_login import Login, S3Session, for_obstore
 from alaas_workers.sources.uris import bucket_and_key, is_uri
 
 logger = logging.getLogger(__name__)
+PAGE = 1000
+"""Keys of one answer, the most that S3 gives."""
 
 
 class S3Source:
@@ -43,19 +45,21 @@ class S3Source:
         self._allowed.check(bucket, key)
         if not key:
             raise failure(SampleCode.NOT_FOUND)
+        login = await self._session.login()  # with a time of its own
         async with deadline(self._config):
             if "" in key.split("/"):  # obstore would leave the empty part out, and ask for another key
                 return await self._session.call(lambda client: _read(client, bucket, key, self._max_bytes))
-            return await read_object(self._store(bucket, await self._session.login()), key, self._max_bytes)
+            return await read_object(self._store(bucket, login), key, self._max_bytes)
 
     async def pages(self, prefix: str, owner: str) -> AsyncGenerator[list[Listed]]:
         bucket, beneath = bucket_and_key(prefix)
         self._allowed.check(bucket, beneath)
         asked = {"Bucket": bucket, "Prefix": beneath}
+        await self._session.login()
         found, is_more = False, True
         while is_more:
             async with deadline(self._config):
-                answer = await self._session.call(lambda client: client.list_objects_v2(**asked))
+                answer = await self._session.call(lambda client: client.list_objects_v2(MaxKeys=PAGE, **asked))
             if page := _listed(bucket, answer):
                 found = True
                 yield page
