@@ -5,7 +5,7 @@ from __future__ import annotations
 INPUT = "input"
 """The one tensor of a vision or audio model. A text model's inputs have the names of its arguments: input_ids, ..."""
 
-PROBABILITIES = "probabilities"  # (N, C) float32, each row sums to 1
+PROBABILITIES = "probabilities"  # (N, C) float32; of classes each row sums to 1
 EMBEDDINGS = "embeddings"  # (N, d) float32, only where the model gives it
 
 FINGERPRINT = "alaas_fingerprint"
@@ -14,7 +14,8 @@ FINGERPRINT = "alaas_fingerprint"
 TRANSFORM = "alaas_transform"  # the transform's id
 TRANSFORM_SETTINGS = "alaas_transform_settings"  # its settings as JSON, as the configuration's section holds them
 MODALITY = "alaas_modality"
-CLASSES = "alaas_classes"
+SCORES_OF = "alaas_scores_of"  # classes or labels
+CLASSES = "alaas_classes"  # absent where it gives embeddings only
 EMBEDDING_SIZE = "alaas_embedding_size"  # absent where it gives no embeddings
 INPUT_SIZE = "alaas_input_size"  # JSON list, or null
 MODEL = "alaas_model"  # the name in the configuration that it was exported from
@@ -23,7 +24,7 @@ PROGRAM = "alaas_program"  # the file beside model.py
 KEYWORDS = "alaas_keywords"  # "true": the program takes its inputs as keyword arguments, else as one mapping
 BATCH_SIZE = "alaas_batch_size"  # rows that one forward pass takes
 ROW_MULTIPLE = "alaas_row_multiple"  # model.py fills a batch up to a multiple of so many rows
-LOGITS = "alaas_logits"  # "true": the program gives logits, of which model.py takes the softmax
+LOGITS = "alaas_logits"  # "true": the program gives logits, of which model.py takes the softmax (of labels the sigmoid)
 PRECISION = "alaas_precision"
 CHANNELS_LAST = "alaas_channels_last"
 

@@ -1,4 +1,5 @@
-"""Written by `alaas export triton`: serves the program beside this file in Triton's Python backend. Needs torch only.
+"""Written by `alaas export triton`: serves the program beside this file in Triton's Python backend. Needs torch, and
+onnxruntime where the program is an ONNX file.
 
 Its settings are the parameters of config.pbtxt. A row depends on its sample alone: whatever requests Triton puts
 together, their rows go in batches that are filled up to a multiple of `alaas_row_multiple`.
@@ -81,11 +82,15 @@ class TritonPythonModel:
         with torch.inference_mode(), torch.autocast(self._device.type, precision, enabled=precision is not None):
             made = self._called(batch)
         scores, embedding = made if isinstance(made, tuple | list) else (made, None)
-        scores = scores.float()
-        found = {PROBABILITIES: torch.softmax(scores, 1) if self._parameters["alaas_logits"] == "true" else scores}
-        if EMBEDDINGS in self._outputs and embedding is not None:
+        found = {} if scores is None else {PROBABILITIES: self._probabilities(scores.float())}
+        if embedding is not None:
             found[EMBEDDINGS] = embedding.flatten(1)
         return [found[name] for name in self._outputs]
+
+    def _probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        if self._parameters["alaas_logits"] != "true":
+            return scores
+        return torch.softmax(scores, 1) if self._parameters["alaas_scores_of"] == "classes" else torch.sigmoid(scores)
 
     def _called(self, batch: list[torch.Tensor]) -> Any:
         if self._inputs == ["input"]:
@@ -94,11 +99,34 @@ class TritonPythonModel:
         return self._program(**given) if self._parameters["alaas_keywords"] == "true" else self._program(given)
 
 
+class OnnxProgram:
+    """Gives (scores, embedding), as the other programs do; None for what it lacks."""
+
+    def __init__(self, path: str, device: torch.device) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device.type == "cuda":
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": str(device.index or 0), "use_tf32": "0"}))
+        self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+
+    def __call__(self, given: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        named = given if isinstance(given, dict) else {"input": given}
+        feed = {name: tensor.contiguous().cpu().numpy() for name, tensor in named.items()}
+        names = [output.name for output in self._session.get_outputs()]
+        made = dict(zip(names, map(torch.from_numpy, self._session.run(names, feed)), strict=True))
+        return made.get(PROBABILITIES), made.get(EMBEDDINGS)
+
+
 def _device(args: dict[str, str]) -> str:
     return f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
 
 
 def _load(path: str, device: torch.device) -> Any:
+    if path.endswith(".onnx"):
+        return OnnxProgram(path, device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and torch.export talks of its own internals
         if path.endswith(".pt"):

@@ -71,7 +71,6 @@ class WithEmbedding(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Any, Any]:
         scores = self.module(**batch) if isinstance(batch, dict) else self.module(batch)
-        scores = getattr(scores, "logits", scores)  # what transformers' models give
         embedding, self._captured = self._captured, None
         if isinstance(scores, tuple) and len(scores) == 2 and embedding is None:
             scores, embedding = scores  # a program's own way to give both
@@ -138,7 +137,7 @@ class LoadedModel:
         with torch.inference_mode(), self.masks.of_pass(number):
             with self._precision():
                 scores, _ = self.eager(batch)
-            return self._probabilities(self._rows(scores, rows_in(batch)))
+            return self.probabilities(self._rows(scores, rows_in(batch)))
 
     def copy_to(self, device: torch.device) -> LoadedModel:
         """A copy for another thread, with weights of its own."""
@@ -151,7 +150,7 @@ class LoadedModel:
                 scores, embedding = self.module(batch)
             features = {}
             if scores is not None or embedding is None:  # (None, embedding) is the way of what embeds and no more
-                features[SCORES[self.scores_of]] = self._probabilities(self._rows(scores, rows_in(batch)))
+                features[SCORES[self.scores_of]] = self.probabilities(self._rows(scores, rows_in(batch)))
             if embedding is not None:
                 features[Feature.EMBEDDINGS] = self._rows(embedding.flatten(1), rows_in(batch))
         return features
@@ -172,7 +171,7 @@ class LoadedModel:
         rows = self._rows(scores, rows_in(batch))
         return rows if self.settings.logits else rows.clamp_min(torch.finfo(torch.float32).tiny).log()
 
-    def _probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
         if not self.settings.logits or self.scores_of == "boxes":
             return scores
         return torch.softmax(scores, 1) if self.scores_of == "classes" else torch.sigmoid(scores)

@@ -37,7 +37,7 @@ def build(context: BuildContext) -> Built:
     threads = max(1, torch.get_num_threads() // copies)
     outputs = choose(open_session(path, "cpu", threads, context), context)
     module = Session(path, outputs, threads, context)
-    architecture = architecture_of("onnx", json.dumps(outputs.names), {}, digest)
+    architecture = architecture_of("onnx", json.dumps([outputs.scores, outputs.embedding]), {}, digest)
     return Built(module, architecture, is_program=True, logits=outputs.are_logits)
 
 

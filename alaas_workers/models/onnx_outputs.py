@@ -15,10 +15,15 @@ _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 @dataclass(frozen=True)
 class Outputs:
-    """`are_logits`: None where neither name nor setting tells; then `logits` of the model's settings does."""
+    """Names; one of the two at least. `are_logits`: None where `logits` of the model's settings tells."""
 
-    names: tuple[str, ...]  # of the scores, and of the embedding if there is one
+    scores: str | None
+    embedding: str | None
     are_logits: bool | None
+
+    @property
+    def given(self) -> list[str]:
+        return [name for name in (self.scores, self.embedding) if name is not None]
 
 
 def choose(session: Any, context: BuildContext) -> Outputs:
@@ -31,8 +36,7 @@ def choose(session: Any, context: BuildContext) -> Outputs:
     scores = _named(named, key, given, context) if named else _first(rows, asked.embeddings, context)
     embedding = _embedding(rows, scores, given, context)
     logger.info("model %r: scores are the output %r, embeddings %r", context.name, scores, embedding)
-    names = (scores,) if embedding is None else (scores, embedding)
-    return Outputs(names, None if named is None else asked.logits is not None)
+    return Outputs(scores, embedding, None if named is None else asked.logits is not None)
 
 
 def _is_rows(shape: Any) -> bool:
@@ -40,14 +44,17 @@ def _is_rows(shape: Any) -> bool:
     return not shape or len(shape) == 2
 
 
-def _first(rows: list[str], embedding: str | None, context: BuildContext) -> str:
+def _first(rows: list[str], embedding: str | None, context: BuildContext) -> str | None:
+    """None for a model that embeds and no more."""
     found = [name for name in rows if name != embedding]
     if not found:
+        if embedding is not None:
+            return None
         raise context.error("outputs", "none of its outputs has a row of numbers for each sample")
     return found[0]
 
 
-def _embedding(rows: list[str], scores: str, given: list[str], context: BuildContext) -> str | None:
+def _embedding(rows: list[str], scores: str | None, given: list[str], context: BuildContext) -> str | None:
     asked = context.settings.outputs.embeddings
     if asked is not None:
         return _named(asked, "embeddings", given, context)

@@ -65,25 +65,27 @@ def _why(error: Exception, version: str) -> str:
 class Session(nn.Module):
     """Moved to a device like any module, which opens a session there; a copy of it is a session of its own.
 
-    A file whose batch has one fixed size gets its batches in parts of that size.
+    A file whose batch has one fixed size, `rows`, gets its batches in parts of that size. `inputs`: by name.
     """
 
     def __init__(self, path: Path, outputs: Outputs, threads: int, context: BuildContext) -> None:
         super().__init__()
-        self._path, self._outputs, self._threads, self._context = path, outputs, threads, context
+        self.path, self.outputs, self._threads, self._context = path, outputs, threads, context
         self._session: Any = None
         self._open("cpu")
 
     def forward(self, batch: torch.Tensor | None = None, **named: torch.Tensor) -> Any:
         feed = self._feed(named if batch is None else {self._only_input: batch})
         rows = len(next(iter(feed.values())))
-        size = self._rows or rows
+        size = self.rows or rows
         parts = [self._run(feed, start, size) for start in range(0, rows, size)]
-        made = tuple(torch.cat(each)[:rows] for each in zip(*parts, strict=True))
-        return made if len(made) > 1 else made[0]
+        made = [torch.cat(each)[:rows] for each in zip(*parts, strict=True)]
+        if self.outputs.embedding is None:
+            return made[0]
+        return (made[0] if self.outputs.scores is not None else None), made[-1]
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Session:
-        return Session(self._path, self._outputs, self._threads, self._context)
+        return Session(self.path, self.outputs, self._threads, self._context)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Session:
         """What `to(device)` comes down to."""
@@ -94,39 +96,39 @@ class Session(nn.Module):
 
     def _open(self, device: str) -> None:
         self._device = device
-        self._session = open_session(self._path, device, self._threads, self._context)
-        self._inputs = {each.name: each for each in self._session.get_inputs()}
+        self._session = open_session(self.path, device, self._threads, self._context)
+        self.inputs = {each.name: each for each in self._session.get_inputs()}
         self._check_inputs()
-        first = [each.shape[0] for each in self._inputs.values() if each.shape]
-        self._rows = next((size for size in first if isinstance(size, int)), None)  # else any number of rows
+        first = [each.shape[0] for each in self.inputs.values() if each.shape]
+        self.rows = next((size for size in first if isinstance(size, int)), None)  # else any number of rows
 
     def _check_inputs(self) -> None:
-        strange = [name for name, each in self._inputs.items() if each.type not in _TYPES]
+        strange = [name for name, each in self.inputs.items() if each.type not in _TYPES]
         if strange:
-            kind = self._inputs[strange[0]].type
+            kind = self.inputs[strange[0]].type
             raise self._context.error("path", f"its input {strange[0]!r:.80} is a {kind}, which no transform makes")
 
     @property
     def _only_input(self) -> str:
-        if len(self._inputs) != 1:
+        if len(self.inputs) != 1:
             raise self._context.error(
-                "path", f"it takes {len(self._inputs)} inputs ({', '.join(self._inputs):.120}), and a sample is one"
+                "path", f"it takes {len(self.inputs)} inputs ({', '.join(self.inputs):.120}), and a sample is one"
             )
-        return next(iter(self._inputs))
+        return next(iter(self.inputs))
 
     def _feed(self, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if "token_type_ids" in self._inputs and "input_ids" in given:  # all of the first segment
+        if "token_type_ids" in self.inputs and "input_ids" in given:  # all of the first segment
             given = {"token_type_ids": torch.zeros_like(given["input_ids"])} | given
-        if given.keys() != self._inputs.keys():
+        if given.keys() != self.inputs.keys():
             raise self._context.error(
                 "path",
-                f"it takes the inputs {', '.join(self._inputs):.120}, and the transform makes {', '.join(given):.120}",
+                f"it takes the inputs {', '.join(self.inputs):.120}, and the transform makes {', '.join(given):.120}",
             )
-        return {name: tensor.cpu().to(_TYPES[self._inputs[name].type]) for name, tensor in given.items()}
+        return {name: tensor.cpu().to(_TYPES[self.inputs[name].type]) for name, tensor in given.items()}
 
     def _run(self, feed: dict[str, torch.Tensor], start: int, size: int) -> list[torch.Tensor]:
         part = {name: _filled(tensor[start : start + size], size).numpy() for name, tensor in feed.items()}
-        return [torch.from_numpy(made) for made in self._session.run(list(self._outputs.names), part)]
+        return [torch.from_numpy(made) for made in self._session.run(self.outputs.given, part)]
 
 
 def _filled(rows: torch.Tensor, size: int) -> torch.Tensor:
