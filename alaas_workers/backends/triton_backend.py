@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from alaas.jobs import OF_PASSES, SCORES, Feature, ModelCard
 from alaas_workers.backends.batches import cut, padded
 from alaas_workers.backends.protocol import Arrays, EngineAway, EngineChanged, Rows, blank_bad_rows, empty_rows
 from alaas_workers.backends.served_model import Inputs, Judge, ServedModel
-from alaas_workers.backends.triton_wire import EngineFailed, NotServed, Refused, open_wire
+from alaas_workers.backends.triton_wire import EngineFailed, NotServed, NotUnderstood, Refused, open_wire
 from alaas_workers.models import settings_of, transform_for
 from alaas_workers.models.scores import not_given
 
@@ -32,6 +32,7 @@ _ELSEWHERE = "a model on a Triton server is asked for its outputs alone"
 _TOLERANCE = 1e-3  # of a row of probabilities, whose sum is 1
 _TOLERANCE_FP16 = 1e-2
 
+T = TypeVar("T")
 Answer = list[npt.NDArray[Any]]
 Wide = npt.NDArray[np.float64]
 
@@ -89,10 +90,11 @@ class TritonBackend:
     def _look(self) -> ServedModel:
         """What the server serves now. Raises NotServed, EngineAway and ModelError."""
         try:
-            served = ServedModel.read(*self._wire.describe(self._called, self._asked_version))
+            answers = self._patiently(lambda: self._wire.describe(self._called, self._asked_version))
+            served = ServedModel.read(*answers)
         except NotServed:
             raise self._judge.error("name", "the Triton server has no such model or version") from None
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, EngineFailed) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, NotUnderstood) as error:
             logger.warning("model %r: what the Triton server tells is not understood", self._called, exc_info=True)
             raise self._judge.error("name", "what the Triton server tells of it is not understood") from error
         return served
@@ -110,22 +112,26 @@ class TritonBackend:
         return self._threads.submit(self._ask, self._judge.sent(self._served, batch))
 
     def _ask(self, inputs: Inputs) -> Answer | None:
-        """One batch, tried again while the server is away or fails; None where it takes no samples of this size."""
-        for attempt in range(1, self._server.attempts + 1):
+        """One batch; None where the server takes no samples of this size."""
+        version, outputs = self._served.version, self._fit.outputs
+        try:
+            return self._patiently(lambda: self._wire.infer(self._called, version, inputs, outputs))
+        except NotServed as error:
+            raise EngineChanged(error.detail) from error
+        except Refused:
+            self._check_unchanged()
+            if self._transform.input_size is not None:
+                raise
+            return None  # without one size for all, a sample may have one that this model does not take
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Again while the server is away or fails, `attempts` times in all."""
+        for attempt in range(1, self._server.attempts):
             try:
-                return self._wire.infer(self._called, self._served.version, inputs, self._fit.outputs)
+                return call()
             except (EngineAway, EngineFailed):
-                if attempt == self._server.attempts:
-                    raise
                 time.sleep(self._server.retry_delay_s * 2 ** (attempt - 1))
-            except NotServed as error:
-                raise EngineChanged(error.detail) from error
-            except Refused:
-                self._check_unchanged()
-                if self._transform.input_size is not None:
-                    raise
-                return None  # without one size for all, a sample may have one that this model does not take
-        raise AssertionError("unreachable")
+        return call()
 
     def _finish(
         self,
@@ -189,7 +195,7 @@ class TritonBackend:
     def _tried(self, inputs: Inputs) -> Answer:
         try:
             answer = self._ask(inputs)
-        except (Refused, EngineFailed, EngineChanged) as error:
+        except (Refused, EngineFailed, NotUnderstood, EngineChanged) as error:
             raise self._judge.error("transform", f"a first batch was not computed: {error.detail}") from error
         if answer is None:
             raise self._judge.error("transform", "the server does not take a sample of the usual size")

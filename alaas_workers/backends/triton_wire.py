@@ -41,8 +41,14 @@ class EngineFailed(AlaasError):
     code = "engine_failed"
 
 
+class NotUnderstood(AlaasError):
+    """An answer that is not in the protocol's form."""
+
+    code = "not_understood"
+
+
 class Wire(Protocol):
-    """One per process, for any number of threads. Raises EngineAway, NotServed, Refused or EngineFailed.
+    """One per process, for any number of threads. Each call raises EngineAway or one of the four above.
 
     `version`: "" is the latest.
     """
@@ -221,12 +227,11 @@ def _arrays(result: Any, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
 
 
 def _understood(read: Callable[[], T]) -> T:
-    """Raises EngineFailed for an answer that is not in the protocol's form."""
     try:
         return read()
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         logger.warning("an answer of the Triton server is not understood", exc_info=True)
-        raise EngineFailed("an answer of the Triton server is not understood") from error
+        raise NotUnderstood("an answer of the Triton server is not understood") from error
 
 
 def _path(model: str, version: str) -> str:

@@ -20,6 +20,8 @@ from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_b
 from alaas_workers.models import transform_for
 from tests.support.images import jpeg
 from tests.support.onnx_models import onnx_config
+from tests.support.sound_models import sound_config, wav2vec2_config
+from tests.support.sounds import wav
 from tests.support.tiny_models import config_of, drop_config, tiny_config
 from tests.support.tiny_texts import text, text_config
 from tests.support.triton_models import pbtxt, triton_config, write_model
@@ -38,16 +40,21 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "onnx, batches of one": lambda folder: onnx_config(folder, rows=1, batch_size=8),
     "text": lambda folder: text_config(folder, batch_size=8),
     "text, two copies": lambda folder: text_config(folder, batch_size=16, instance_group=[{"count": 2}]),
+    "audio, HuggingFace with a mask": lambda folder: wav2vec2_config(folder, masks=True, batch_size=8),
+    "audio, HuggingFace without a mask": lambda folder: wav2vec2_config(folder, masks=False, batch_size=1),
+    "audio, a network of one's own": lambda folder: sound_config(folder, batch_size=16),
     "null": lambda _: config_of(source="null", batch_size=8),
     "null, of texts": lambda _: config_of(source="null", modality="text", batch_size=8),
-    "triton, by gRPC": lambda _: triton_config("grpc://127.0.0.1:1", "two", batch_size=8),
-    "triton, by HTTP": lambda _: triton_config("http://127.0.0.1:1", "one", batch_size=8),
-    "triton, batches of one": lambda _: triton_config("grpc://127.0.0.1:1", "one", batch_size=1),
+    "null, of sounds": lambda _: config_of(source="null", modality="audio", batch_size=8),
+    "triton, by gRPC": lambda _: triton_config("grpc://127.0.0.1:1", "contract-2", batch_size=8),
+    "triton, by HTTP": lambda _: triton_config("http://127.0.0.1:1", "contract-1", batch_size=8),
+    "triton, batches of one": lambda _: triton_config("grpc://127.0.0.1:1", "contract-1", batch_size=1),
 }
 
 SAMPLES: dict[str, Callable[[int], bytes]] = {
     "vision": lambda seed: jpeg(*[(12, 10), (64, 48)][seed % 2], seed=seed),
     "text": text,
+    "audio": lambda seed: wav(0.3 + 0.1 * (seed % 2), seed=seed),
 }
 
 
@@ -58,8 +65,8 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
 
 
 def with_server(config: Config, server: TritonServer) -> Config:
-    """At the server's address, with its models `one` and `two`, of as many copies."""
-    for name, copies in {"one": 1, "two": 2}.items():
+    """At the server's address, with its models `contract-1` and `contract-2`, of as many copies."""
+    for name, copies in {"contract-1": 1, "contract-2": 2}.items():
         if not (server.repository / name).exists():
             write_model(server.repository, name, pbtxt(copies=copies))
             server.load(name)
@@ -77,7 +84,7 @@ def backend(config: Config) -> Iterator[Backend]:
 
 @pytest.fixture
 def arrays(config: Config) -> list[npt.NDArray[np.uint8]]:
-    """37 samples as preprocess gives them: of images some travel at their own size, and texts are of many lengths."""
+    """37 samples as preprocess gives them: images of two sizes, texts of many lengths, sounds of two."""
     transform = transform_for("m", config.models["m"])
     sample = SAMPLES[config.models["m"].modality]
     return [transform.preprocess(sample(seed), SourcesConfig()) for seed in range(37)]

@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -84,8 +85,12 @@ class TritonServer:
     def thaw(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
 
-    def load(self, model: str) -> None:
-        """Load a model, or load it again from changed files."""
+    def load(self, *models: str) -> None:
+        """Load models at once, or load them again from changed files."""
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(self._load, models))
+
+    def _load(self, model: str) -> None:
         httpx.post(f"{self.http}/v2/repository/models/{model}/load", json={}, timeout=60).raise_for_status()
 
     def unload(self, model: str) -> None:
@@ -98,7 +103,7 @@ class TritonServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()  # a polite end takes seconds
 
     def _signal(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
