@@ -20,7 +20,7 @@ from alaas.config.schema import Config
 from alaas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-_SECRETS = {"url", "messages_url", "password", "sha256"}  # an error must not repeat their values
+_SECRETS = {"url", "messages_url", "server", "password", "sha256"}  # an error must not repeat their values
 ENV_PREFIX = "ALAAS_"
 CONFIG_PATH_ENV = "ALAAS_CONFIG"
 MAX_FILE_BYTES = 1024 * 1024

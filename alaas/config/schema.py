@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,9 @@ class TransformConfig(Strict):
         default=None, description="shorter side, 1 to 4096 pixels; [height, width]: stretched to that; null: no resize"
     )
     crop: int | None = Field(default=None, ge=1, le=4096, description="centre crop, pixels; null: none")
+    crop_from: Literal["round", "floor"] = Field(
+        default="round", description="where a crop begins whose margin is odd: torchvision rounds, transformers cuts"
+    )
     mean: tuple[float, float, float] = Field(default=(0.485, 0.456, 0.406), description="of red, green, blue in 0 to 1")
     std: tuple[float, float, float] = Field(default=(0.229, 0.224, 0.225), description="of red, green, blue in 0 to 1")
     interpolation: Literal["bilinear", "bicubic", "nearest"] = Field(default="bilinear", description="of the resize")
@@ -330,29 +334,42 @@ class HfSourceConfig(StoreConfig):
     cache_dir: Path | None = Field(default=None, description="null: huggingface_hub's own (HF_HOME)")
 
 
-_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s/?#@%\\:\[\]]{1,255})"
-_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+_FTP_SERVER = re.compile(r"ftps?://(?:\[[0-9A-Fa-f:.]+\]|[^\s/?#@%\\:\[\]]{1,255})(?::([1-9][0-9]{0,4}))?")
 
 
 class FtpLogin(Strict):
     """A server that needs a name and a password. It is trusted as an address, also in a private network."""
 
-    server: Annotated[str, StringConstraints(pattern=rf"^ftps?://{_HOST}(:{_PORT})?$")] = Field(
+    server: str = Field(
         description="ftps://host or ftp://host, with its port unless 21; used for exactly that scheme, host and port"
     )
-    user: Annotated[str, StringConstraints(min_length=1, pattern=_NO_CONTROL)] = Field(description="its name there")
+    user: str = Field(min_length=1, description="its name there")
     password: SecretStr = Field(description="a URI never holds one")
-    prefixes: list[Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]*$")]] = Field(
+    prefixes: list[str] = Field(
         default=["/"], description="folders that URIs may read with it; /: all that the login opens"
     )
 
-    @field_validator("password")
+    @field_validator("server")
     @classmethod
-    def _is_one_line(cls, password: SecretStr) -> SecretStr:
-        if not password.get_secret_value().isprintable():
-            raise ValueError("a control character")
-        return password
+    def _names_a_server(cls, server: str) -> str:
+        match = _FTP_SERVER.fullmatch(server)
+        if match is None or int(match[1] or 21) > 65535:
+            raise ValueError("not ftps://host or ftp://host, with a port where it is not 21")
+        return server
+
+    @field_validator("user", "password")
+    @classmethod
+    def _is_one_line(cls, word: str | SecretStr) -> str | SecretStr:
+        if not (word if isinstance(word, str) else word.get_secret_value()).isprintable():
+            raise ValueError("holds a control character")  # which would end the command that says it
+        return word
+
+    @field_validator("prefixes")
+    @classmethod
+    def _begin_at_the_top(cls, prefixes: list[str]) -> list[str]:
+        if not all(prefix.startswith("/") for prefix in prefixes):
+            raise ValueError("each begins with a slash")
+        return prefixes
 
 
 class FtpSourceConfig(RemoteSourceConfig):

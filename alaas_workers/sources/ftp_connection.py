@@ -26,6 +26,7 @@ MAX_REPLY_LINES = 256
 LOWEST_DATA_PORT = 1024
 """Servers take data connections on ports of no service of its own."""
 
+_REPLY = re.compile(r"[1-5][0-9]{2}(?:[ -]|$)")
 _CROWDED = re.compile(r"too many|maximum|limit|busy", re.I)
 _NO_RIGHT = re.compile(r"permission|denied|not allowed", re.I)
 _NO_LOGIN = ("530", "532")
@@ -150,10 +151,12 @@ class Connection(ftplib.FTP):
         return super().getmultiline()
 
     def getline(self) -> str:
+        is_first = self._lines_left == MAX_REPLY_LINES
         self._lines_left -= 1
-        if self._lines_left < 0:
+        line = super().getline()
+        if self._lines_left < 0 or (is_first and not _REPLY.match(line)):
             raise Nonsense
-        return super().getline()
+        return line
 
     def makepasv(self) -> tuple[str, int]:
         host, port = super().makepasv()

@@ -20,7 +20,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")
 _HTTP = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@%\\:\[\]]{1,255})(?::([0-9]{1,5}))?(?:[/?#].*)?", re.I)
 _FTP = re.compile(r"(ftps?)://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@%\\:\[\]]{1,255})(?::([0-9]{1,5}))?(?:/([^?#]*))?", re.I)
 # CR and LF would end the command that holds the path; "\" parts folders too where the server runs on Windows.
-_NO_FTP_PATH = re.compile(rb".*[\x00-\x1f\x7f].*|(?:.*[/\\])?\.{1,2}(?:[/\\].*)?|.+//.*", re.S)
+_NO_FTP_PATH = re.compile(rb".*[\x00-\x1f\x7f].*|(?:.*[/\\])?\.{1,2}(?:[/\\].*)?|.*//.*", re.S)
 _FILE = re.compile(r"(?i:file:(?://(?:localhost)?)?)(/(?!/)[^?#]*)")
 _UPLOAD = re.compile(r"(?i:upload)://([0-9a-f]{64})")
 # A key is taken letter by letter, as the stores' own tools do: "%", "?" and "#" are letters of it.

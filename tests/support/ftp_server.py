@@ -99,7 +99,6 @@ def _handler(options: dict[str, Any]) -> Any:
         certfile = options["certificate"]
         tls_control_required = tls_data_required = True
         permit_privileged_ports = False
-        proto_cmds = {name: use for name, use in Base.proto_cmds.items() if name not in options["lacks"]}
 
         def handle(self) -> None:
             if options["is_implicit"]:
@@ -113,6 +112,7 @@ def _handler(options: dict[str, Any]) -> Any:
             else:
                 super().ftp_RETR(file)
 
+    Handler.proto_cmds = {name: use for name, use in Base.proto_cmds.items() if name not in options["lacks"]}
     return Handler
 
 

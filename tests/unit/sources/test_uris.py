@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources import check_uri, upload_path
 from alaas_workers.sources.http_source import parse_url
-from alaas_workers.sources.uris import data_content, local_path
+from alaas_workers.sources.uris import FtpPlace, FtpServer, data_content, ftp_place, ftp_uri, local_path
 from tests.support.source_configs import personal
 
 CONFIG = personal(Path("/nowhere"))
@@ -30,6 +30,12 @@ READ = [
     "http://[2606:4700::1]:80/a",
     "http://2130706433/",  # its address is judged when it is opened
     f"upload://{DIGEST}",
+    "ftp://example.org",
+    "ftp://example.org/pool/",
+    "FTPS://example.org:990/a%20b%3F.jpg",
+    "ftp://example.org//data/a.jpg",
+    "ftp://example.org/%2Fdata/a.jpg",
+    "ftp://[2606:4700::1]/caf%E9..jpg",
     "data:,",
     "s3://bucket/a b%41\u2603?#//c",
     "S3://my.bucket_1/",
@@ -72,6 +78,22 @@ BAD = [
     "file:///a.jpg#x",
     "file:///a%00.jpg",
     "/data/a\n.jpg",
+    "ftp:",
+    "ftp:///a.jpg",
+    "ftp://user:secret@example.org/a.jpg",
+    "ftp://user@example.org/a.jpg",
+    "ftp://example.org:0/a.jpg",
+    "ftp://example.org:65536/a.jpg",
+    "ftp://example.org/a.jpg?x",
+    "ftp://example.org/a.jpg#x",
+    "ftp://example.org/a%0D%0ADELE%20b",
+    "ftp://example.org/a%7F",
+    "ftp://example.org/..",
+    "ftp://example.org/./a.jpg",
+    "ftp://example.org/a/%2E%2e/b.jpg",
+    "ftp://example.org/a\\..\\b.jpg",
+    "ftp://example.org/a//b.jpg",
+    "ftp://example.org///a.jpg",
     "upload://",
     "upload://" + DIGEST[:-1],
     "upload://" + DIGEST.upper(),
@@ -128,7 +150,7 @@ def test_a_source_that_is_switched_off_is_unknown() -> None:
 
 
 @settings(deadline=None)  # idna is imported at first use
-@given(st.text() | st.from_regex(r"((https?|file|upload)://|data:).*", fullmatch=True))
+@given(st.text() | st.from_regex(r"((https?|file|upload|ftps?)://|data:).*", fullmatch=True))
 @example("http://[")
 @example("http://\u2100/")
 def test_no_text_breaks_the_check(uri: str) -> None:
@@ -182,3 +204,12 @@ def test_an_upload_lies_in_a_folder_of_its_owner(tmp_path: Path) -> None:
 def test_an_upload_of_another_name_than_a_digest_has_no_path(digest: str, tmp_path: Path) -> None:
     with pytest.raises(SampleError):
         upload_path(personal(tmp_path), "me", digest)
+
+
+@given(st.binary(max_size=40))
+def test_an_ftp_path_survives_its_uri(path: bytes) -> None:
+    place = FtpPlace(FtpServer(True, "example.org", 990), path)
+    try:
+        assert ftp_place(ftp_uri(place)) == place
+    except SampleError:
+        assert b".." in path or b"//" in path or b"." in path or min(path) < 32 or 127 in path
