@@ -98,6 +98,8 @@ class Calls:
         kind: str = "query",
         dataset: Dataset | str | None = None,
         uris: Iterable[str] | None = None,
+        modality: str | None = None,
+        listing: Mapping[str, Any] | None = None,
         budget: int | None = None,
         strategy: str | Mapping[str, Any] | None = None,
         policy: Mapping[str, Any] | None = None,
@@ -105,15 +107,17 @@ class Calls:
         seed: int = 0,
         deadline_s: float | None = None,
     ) -> Job:
-        """Queue a query, or a scan that only computes features. Give `dataset` or `uris`.
+        """Queue a query, or a scan that only computes features. Give `dataset` or `uris`, with their `modality`.
 
-        `policy`: rules for the batch (alaas.jobs.Policy); None: the server's, {}: none. `model`: several are a
-        committee.
+        `kind="import"` adds what `listing` lists (alaas.jobs.Listing) to `dataset`, and takes nothing else. `policy`:
+        rules for the batch (alaas.jobs.Policy); None: the server's, {}: none. `model`: several are a committee.
         """
         request = checked(
             JobRequest,
             kind=kind,
             uris=None if uris is None else list(uris),
+            modality=modality,
+            listing=None if listing is None else dict(listing),
             budget=budget,
             strategy=dict(strategy) if isinstance(strategy, Mapping) else strategy,
             policy=None if policy is None else dict(policy),

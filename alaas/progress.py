@@ -42,6 +42,10 @@ class StageBars(_Bars):
     def show(self, job: Job) -> None:
         if not self._shown or job.progress.total == 0:
             return
+        if job.kind == "import":
+            bar = self._bar("import", unit="row")
+            bar.update(job.progress.total - bar.n)
+            return
         stages = SCAN_STAGES if job.kind == "scan" else tuple(Stage)
         for stage in stages:
             reached = job.progress.stages.get(stage)

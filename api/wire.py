@@ -121,14 +121,22 @@ class PublishedDocument(Strict):
     uri: Uri
 
 
+class PublishedText(Strict):
+    text: Annotated[str, StringConstraints(min_length=1)]
+
+
 class PublishedParameters(Strict):
     budget: Annotated[StrictInt, Field(ge=1, lt=2**63)]
+
+
+PublishedDocuments = Annotated[list[PublishedDocument], Field(min_length=1, fail_fast=True)]
+PublishedTexts = Annotated[list[PublishedText], Field(min_length=1, fail_fast=True)]
 
 
 class PublishedRequest(Strict):
     """POST /post: the body of the published package's curl call."""
 
-    data: list[PublishedDocument] = Field(min_length=1, fail_fast=True)
+    data: PublishedDocuments | PublishedTexts
     parameters: PublishedParameters
     execEndpoint: Literal["/query"] = "/query"
 
@@ -139,7 +147,8 @@ class PublishedScore(Strict):
 
 class PublishedChoice(Strict):
     id: str
-    uri: str
+    uri: str | None = None
+    text: str | None = None
     scores: dict[str, PublishedScore]
 
 

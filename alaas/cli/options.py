@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from alaas.calls import DEFAULT_SERVER
 from alaas.client import Client
 from alaas.jobs import Chosen, Policy
+from alaas.texts import text_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +41,20 @@ def model_option(help_text: str) -> Callable[[Command], Command]:
         return list(given) if len(given) > 1 else next(iter(given), None)
 
     return click.option("--model", multiple=True, metavar="NAME", callback=named, help=help_text)
+
+
+def listing_options(command: Command) -> Command:
+    """What of a manifest counts."""
+    for option in (
+        click.option(
+            "--format", type=click.Choice(["csv", "jsonl", "parquet"]), help="Of a manifest; told by its name."
+        ),
+        click.option("--label-column", metavar="NAME", help="A manifest's column of labels."),
+        click.option("--text-column", metavar="NAME", help="A manifest's column of texts, the samples themselves."),
+        click.option("--column", metavar="NAME", help="A manifest's column of URIs; default: uri."),
+    ):
+        command = option(command)
+    return command
 
 
 def policy_options(command: Command) -> Command:
@@ -90,6 +105,12 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in [[name.upper() for name in head], *cells]:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         click.echo("  ".join([*padded, row[-1]]))
+
+
+def shown(uri: str) -> str:
+    """For people: a text as it is, on one line, instead of the URI in which it stands."""
+    text = text_of(uri)
+    return uri if text is None else " ".join(text.split())
 
 
 def print_chosen(chosen: Sequence[Chosen], uris: Sequence[str]) -> None:

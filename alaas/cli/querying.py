@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import click
 
 from alaas.cli.options import (
     as_json,
     client_of,
+    listing_options,
     model_option,
     policy_of,
     policy_options,
     print_chosen,
     print_json,
     server_options,
+    shown,
 )
 from alaas.client import Client, Selected
-from alaas.errors import InvalidRequest
-from alaas.jobs import Job, JobState
+from alaas.jobs import Job, JobState, Modality
+from alaas.manifests import format_of
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}  # what the preprocess stage decodes
 _FROM = click.option(
     "--from", "listing", type=click.File("r", encoding="utf-8"), help="A file with one URI or path a line; - is stdin."
 )
@@ -36,30 +35,37 @@ _FROM = click.option(
 @click.argument("uris", nargs=-1)
 @_FROM
 @click.option("--dataset", help="Name of the pool, to grow it; default: one for this very list.")
-@model_option("The model to scan with; default: the server's first. More than once: a committee.")
-@click.option("--no-wait", is_flag=True, help="Return at once; the scan goes on.")
+@click.option("--modality", type=click.Choice(get_args(Modality)), default="vision", show_default=True)
+@listing_options
+@model_option("The model to scan with; default: the server's first of the modality. More than once: a committee.")
+@click.option("--no-wait", is_flag=True, help="Return at once; the work goes on.")
 @as_json
 @server_options
 def push(
     uris: tuple[str, ...],
     listing: TextIO | None,
     dataset: str | None,
+    modality: str,
     model: str | list[str] | None,
     no_wait: bool,
     as_json: bool,
     url: str,
     token: str | None,
+    **columns: Any,
 ) -> None:
-    """Push URIS (URIs, files, or folders of images) and scan them."""
+    """Push URIS and scan them: URIs, files and folders, or one manifest (CSV, JSON lines, Parquet), or one prefix
+    (a URI that ends in /), which the server lists.
+    """
     with client_of(url, token) as client:
-        job = client.push_data(expand(uris, listing), no_wait, dataset=dataset, model=model)
+        what = pushed(uris, listing, columns)
+        job = client.push_data(what, no_wait, dataset=dataset, model=model, modality=modality, are_uris=True, **columns)
         pool = client.dataset(job.dataset_id)
         left_out = client.report(job.id).failed if job.progress.failed and job.state is JobState.SUCCEEDED else []
     if as_json:
         print_json({"dataset": pool, "job": job})
     else:
         click.echo(f"dataset {pool.name} ({pool.samples} samples, {pool.labelled} labelled)")
-        click.echo(f"scan    {job.id} {job.state}")
+        click.echo(f"{job.kind:<7} {job.id} {job.state}")
         show_failed(job, Counter(sample.code for sample in left_out))
 
 
@@ -99,7 +105,7 @@ def query(
         if dataset:
             selected = client.query(budget, dataset=dataset, **options)
         else:
-            selected = client.query_by_uri(expand(uris, listing), budget, **options)
+            selected = client.query_by_uri(pushed(uris, listing, {}), budget, **options)
     _show(selected, plain=plain, as_json=as_json)
 
 
@@ -122,23 +128,18 @@ def parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def expand(uris: Iterable[str], listing: TextIO | None) -> Iterator[str]:
-    """URIs and files as they are, and the images beneath each folder, in order of their paths."""
-    listed = (line.strip() for line in listing) if listing is not None else iter(())
-    for uri in chain(uris, filter(None, listed)):
-        yield from _images(uri) if os.path.isdir(uri) else [uri]
+def pushed(uris: Sequence[str], listing: TextIO | None, columns: dict[str, Any]) -> str | Iterator[str]:
+    """One manifest or prefix as a text, which `push_data` reads as such; anything else as a list."""
+    are_listings = [uri for uri in uris if is_listing(uri)]
+    if len(uris) == 1 and listing is None and (are_listings or any(columns.values())):
+        return uris[0]
+    if are_listings:
+        raise click.UsageError(f"push one prefix or manifest at a time ({are_listings[0]})")
+    return chain(uris, filter(None, (line.strip() for line in listing or ())))
 
 
-def _images(folder: str) -> list[str]:
-    found = sorted(
-        os.path.join(path, name)
-        for path, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES
-    )
-    if not found:
-        raise InvalidRequest(f"the folder {folder} holds no images", field="uris")
-    return found
+def is_listing(uri: str) -> bool:
+    return ("://" in uri and uri.endswith("/")) or format_of(uri) is not None
 
 
 def _show(selected: Selected, *, plain: bool, as_json: bool) -> None:
@@ -148,7 +149,7 @@ def _show(selected: Selected, *, plain: bool, as_json: bool) -> None:
         for uri in selected:
             click.echo(uri)
     else:
-        print_chosen(selected.report.selected, selected)
+        print_chosen(selected.report.selected, [shown(uri) for uri in selected])
     show_failed(selected.job, Counter(failed.code for failed in selected.failed))
     for warning in selected.report.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from alaas.cli.options import as_json, client_of, print_chosen, print_json, print_table, server_options
-from alaas.jobs import Job, JobState, Stage
+from alaas.cli.options import as_json, client_of, print_chosen, print_json, print_table, server_options, shown
+from alaas.jobs import Imported, Job, JobState, Stage
 
 
 class _ListByDefault(click.Group):
@@ -42,7 +42,7 @@ def list_jobs(state: str | None, limit: int, as_json: bool, url: str, token: str
 
 def _row(job: Job) -> list[Any]:
     strategy = (job.strategy or {}).get("type", "-")
-    return [job.id, job.kind, job.state, _done(job), job.budget or "-", _models(job), strategy]
+    return [job.id, job.kind, job.state, _done(job), job.budget or "-", _models(job) or "-", strategy]
 
 
 def _models(job: Job) -> str:
@@ -51,6 +51,8 @@ def _models(job: Job) -> str:
 
 def _done(job: Job) -> str:
     """Samples through the last stage of the scan."""
+    if job.kind == "import":
+        return str(job.progress.total)
     reached = job.progress.stages.get(Stage.INFERENCE)
     return f"{reached.done if reached else 0}/{job.progress.total}"
 
@@ -95,14 +97,24 @@ def print_report(job_id: str, failed: bool, as_json: bool, url: str, token: str 
         report = client.report(job_id)
     if as_json:
         print_json(report)
+    elif report.imported is not None:
+        _show_imported(report.imported)
     elif failed:
-        print_table(["code", "detail", "uri"], [(bad.code, bad.detail, bad.uri) for bad in report.failed])
+        print_table(["code", "detail", "uri"], [(bad.code, bad.detail, shown(bad.uri)) for bad in report.failed])
     else:
-        print_chosen(report.selected, [one.uri for one in report.selected])
+        print_chosen(report.selected, [shown(one.uri) for one in report.selected])
         for warning in report.warnings:
             click.echo(f"warning: {warning}", err=True)
         if report.failed:
             click.echo(f"{len(report.failed)} of {report.pool} samples were left out (--failed lists them)", err=True)
+
+
+def _show_imported(imported: Imported) -> None:
+    for name in ("uri", "received", "added", "duplicates", "labelled"):
+        click.echo(f"{name:<12} {getattr(imported, name)}")
+    for code, count in imported.skipped.items():
+        click.echo(f"{'skipped':<12} {count} {code}")
+    print_table(["row", "code", "detail", "value"], [tuple(vars(row).values()) for row in imported.examples])
 
 
 @click.command()

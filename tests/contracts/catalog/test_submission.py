@@ -225,7 +225,7 @@ def test_a_list_whose_process_died_before_the_job_is_removed_at_a_later_start(
     catalog: Catalog, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = new_job(catalog, of=uris(4))
-    submission._store_uris(catalog._database, OWNER, uris(5))
+    submission._store_uris(catalog._database, OWNER, uris(5), "vision")
     monkeypatch.setattr(submission, "ABANDONED", timedelta(0))
     Catalog.open(url).close()
     assert nameless(catalog) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alaas import Client, errors
-from alaas.client import poll_pause_s
+from alaas.waiting import poll_pause_s
 from tests.unit.alaas.fake_server import FakeServer, problem
 
 URLS = [f"https://host/{number}.png" for number in range(20)]
@@ -113,9 +113,22 @@ def test_lists_are_walked_page_by_page(client: Client, server: FakeServer) -> No
     assert [dataset.name for dataset in client.datasets()] == ["d0", "d1", "d2", "d3", "d4"]
 
 
-def test_texts_are_refused_with_a_clear_error(client: Client) -> None:
-    with pytest.raises(errors.InvalidRequest, match="not served by this release"):
-        client.query_by_text(["a sentence"], budget=1)
+def test_texts_go_in_their_uris_and_come_back_as_they_were_given(client: Client, server: FakeServer) -> None:
+    texts = ["Grüße, Welt", "two\nlines & 100 %", "a" * 5000]
+    assert client.query_by_text(texts, budget=3) == texts[::-1]
+    asked = json.loads(server.sent("POST", "/v1/jobs")[0].content)
+    assert asked["modality"] == "text"
+    assert asked["uris"][0] == "data:text/plain;charset=utf-8,Gr%C3%BC%C3%9Fe%2C%20Welt"
+    assert asked["uris"][2].startswith("upload://") and list(server.uploads.values()) == [b"a" * 5000]
+
+
+@pytest.mark.parametrize("texts", [[], "one text", None, [3], [b"bytes"], ["good", "\ud800"]])
+def test_what_is_no_list_of_texts_is_refused_before_anything_is_sent(
+    client: Client, server: FakeServer, texts: Any
+) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        client.query_by_text(texts, budget=1)
+    assert not server.requests
 
 
 def test_a_failed_job_raises_its_own_error(client: Client, server: FakeServer) -> None:

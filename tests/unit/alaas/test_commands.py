@@ -23,7 +23,7 @@ def test_a_fleet_has_one_process_of_each_kind_by_default() -> None:
         "download": ["alaas_workers.worker", "download", "--concurrency", "4"],
         "preprocess": ["alaas_workers.worker", "preprocess", "--concurrency", "1"],
         "inference": ["alaas_workers.worker", "inference", "--concurrency", "2"],
-        "selection": ["alaas_workers.worker", "selection", "--concurrency", "1"],
+        "selection": ["alaas_workers.worker", "selection", "--concurrency", "2"],
     }
 
 

@@ -206,7 +206,7 @@ def test_an_empty_section_means_its_defaults(load: Load) -> None:
 
 def test_the_defaults_of_a_section_stay_beside_what_is_given(load: Load) -> None:
     pools = load("workers: {download: {processes: 3}, selection: {processes: 3}}").workers
-    assert (pools.download.concurrency, pools.selection.concurrency, pools.inference.concurrency) == (4, 1, 2)
+    assert (pools.download.concurrency, pools.selection.concurrency, pools.inference.concurrency) == (4, 2, 2)
 
 
 SECRETS = """
