@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from pydantic import ValidationError
+
 from alaas.config import TransformConfig
 
 _CROP_PCT = 0.875  # timm's, where a model does not say
@@ -23,13 +25,16 @@ def as_transform(data: Mapping[str, Any]) -> TransformConfig:
     if channels != 3 or len(mean) != 3 or len(std) != 3:
         raise UnlikeOurs(f"it takes images of {channels:g} channels, and ours have 3")
     resize, crop = _geometry(int(height), int(width), data)
-    return TransformConfig(
-        resize=resize,
-        crop=crop,
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
-        interpolation=_interpolation(data.get("interpolation", "bilinear")),
-    )
+    try:
+        return TransformConfig(
+            resize=resize,
+            crop=crop,
+            mean=(mean[0], mean[1], mean[2]),
+            std=(std[0], std[1], std[2]),
+            interpolation=_interpolation(data.get("interpolation", "bilinear")),
+        )
+    except ValidationError:
+        raise UnlikeOurs(f"it resizes to {resize!r:.40} and crops {crop!r:.40} pixels") from None
 
 
 def _geometry(height: int, width: int, data: Mapping[str, Any]) -> tuple[int | tuple[int, int], int | None]:

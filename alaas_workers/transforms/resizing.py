@@ -43,8 +43,11 @@ def resize(batch: torch.Tensor, size: tuple[int, int], interpolation: str) -> to
     return floats.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def centre_crop(batch: torch.Tensor, side: int | None) -> torch.Tensor:
-    """The central `side` x `side` pixels; what is smaller is padded with black around it first."""
+def centre_crop(batch: torch.Tensor, side: int | None, *, cuts: bool = False) -> torch.Tensor:
+    """The central `side` x `side` pixels; what is smaller is padded with black around it first.
+
+    `cuts`: half a pixel of an odd margin is cut off, where it is rounded to the even number otherwise.
+    """
     import torch
 
     if side is None:
@@ -54,5 +57,8 @@ def centre_crop(batch: torch.Tensor, side: int | None) -> torch.Tensor:
         high, wide = max(0, side - height), max(0, side - width)
         batch = torch.nn.functional.pad(batch, (wide // 2, (wide + 1) // 2, high // 2, (high + 1) // 2))
         height, width = batch.shape[-2:]
-    top, left = round((height - side) / 2), round((width - side) / 2)
+    if cuts:
+        top, left = (height - side) // 2, (width - side) // 2
+    else:
+        top, left = round((height - side) / 2), round((width - side) / 2)
     return batch[..., top : top + side, left : left + side]

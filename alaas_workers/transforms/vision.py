@@ -46,7 +46,10 @@ class VisionTransform:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits over every parameter and VERSION."""
-        text = json.dumps(["vision", VERSION, self.settings.model_dump(mode="json")], sort_keys=True)
+        settings = self.settings.model_dump(mode="json")
+        if self.settings.crop_from == "round":  # as before there was a choice: what is cached stays true
+            del settings["crop_from"]
+        text = json.dumps(["vision", VERSION, settings], sort_keys=True)
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
@@ -126,7 +129,8 @@ class VisionTransform:
     def _resize_and_crop(self, batch: torch.Tensor) -> torch.Tensor:
         height, width = batch.shape[-2:]
         size = resized_size(height, width, self.settings.resize)
-        return centre_crop(resize(batch, size, self.settings.interpolation), self.settings.crop)
+        resized = resize(batch, size, self.settings.interpolation)
+        return centre_crop(resized, self.settings.crop, cuts=self.settings.crop_from == "floor")
 
     def _normalise(self, batch: torch.Tensor, channels_last: bool) -> torch.Tensor:
         import torch

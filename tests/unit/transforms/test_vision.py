@@ -168,3 +168,10 @@ def test_a_small_image_is_stretched_on_the_inference_stage() -> None:
     small, large = (transform.preprocess(png(*size), MANY) for size in ((9, 7), (90, 70)))
     assert (small.shape, large.shape) == ((3, 7, 9), (3, 20, 20))
     assert transform.to_input([small, large]).shape == (2, 3, 20, 20)
+
+
+def test_a_crop_with_an_odd_margin_begins_where_it_is_told() -> None:
+    data, pixels = png(23, 24), by_pillow(png(23, 24))
+    for crop_from, left in (("round", 8), ("floor", 7)):  # of 7.5 pixels to its left
+        transform = VisionTransform(TransformConfig.model_validate({"crop": 8, "crop_from": crop_from}))
+        np.testing.assert_array_equal(transform.preprocess(data, MANY), pixels[:, 8:16, left : left + 8])
