@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alaas.config import ModelConfig
 from alaas.errors import ModelError
+from alaas.jobs import SCORES, Feature, ScoresOf
 from alaas_workers import triton_names as names
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class ServedModel:
         """SHA-256 over all that the features depend on, as far as the server tells it (docs/triton.md)."""
         told = self.parameters.get(names.FINGERPRINT)
         weights: Any = told or [self.parameters, self.engine, self.batch, _plain(self.inputs), _plain(self.outputs)]
-        asked = [fit.scores.name, fit.is_logits, settings.scores_of, fit.embeddings.name if fit.embeddings else None]
+        asked = [fit.outputs, fit.scores is None, fit.is_logits, fit.scores_of]
         parts = ["triton", VERSION, weights, self.version, settings.revision, asked, transform_id]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -91,14 +92,21 @@ class ServedModel:
 class Fit:
     """Which outputs are what, and how many rows a request has."""
 
-    scores: Tensor
+    scores: Tensor | None
     is_logits: bool
+    scores_of: ScoresOf
     embeddings: Tensor | None
     rows: int
 
     @property
     def outputs(self) -> list[str]:
-        return [self.scores.name, *([self.embeddings.name] if self.embeddings else [])]
+        return [output.name for output in (self.scores, self.embeddings) if output]
+
+    @property
+    def features(self) -> list[Feature]:
+        """One for each of `outputs`."""
+        scores = [SCORES[self.scores_of]] if self.scores else []
+        return [*scores, Feature.EMBEDDINGS] if self.embeddings else scores
 
 
 class Judge:
@@ -108,15 +116,13 @@ class Judge:
         self._name, self._settings, self._transform = name, settings, transform
 
     def fit(self, served: ServedModel) -> Fit:
-        if self._settings.scores_of == "boxes":
-            raise self._error("scores_of", "boxes are found by a detector that torch runs, not by a Triton server")
         self._check_told(served)
         self.sent(served, self._example())
         scores, is_logits = self._scores(served)
         embeddings = self._output(served, "embeddings", self._settings.outputs.embeddings)
         rows = self._settings.batch_size
         rows = min(rows, served.batch or rows) if not served.is_batch_fixed else served.batch or rows
-        return Fit(scores, is_logits, embeddings, rows)
+        return Fit(scores, is_logits, self._scores_of(served), embeddings, rows)
 
     def sent(self, served: ServedModel, batch: Batch) -> Inputs:
         """`batch` under the names and in the types that the server takes."""
@@ -148,6 +154,15 @@ class Judge:
             settings = told.get(names.TRANSFORM_SETTINGS, "that of the model it was exported from")
             raise self._error("transform", f"the server's model was exported with another: {settings:.600}")
 
+    def _scores_of(self, served: ServedModel) -> ScoresOf:
+        told = served.parameters.get(names.SCORES_OF)
+        scores_of = self._settings.scores_of or ("labels" if told == "labels" else "classes")
+        if scores_of == "boxes":
+            raise self._error("scores_of", "boxes are found by a detector that torch runs, not by a Triton server")
+        if told is not None and told != scores_of:
+            raise self._error("scores_of", f"the server's model gives scores of {told:.20}")
+        return scores_of
+
     def _cast(self, wanted: Tensor, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         shape = array.shape[1:]
         if len(shape) != len(wanted.shape) or any(
@@ -178,7 +193,8 @@ class Judge:
         pixels: npt.NDArray[np.uint8] = np.rint((array * std + mean) * 255).astype(np.uint8)
         return pixels
 
-    def _scores(self, served: ServedModel) -> tuple[Tensor, bool]:
+    def _scores(self, served: ServedModel) -> tuple[Tensor | None, bool]:
+        """None of a model that gives embeddings alone."""
         asked = self._settings.outputs
         for word, name in (("probabilities", asked.probabilities), ("logits", asked.logits)):
             if name is not None and (found := self._output(served, word, name)):
@@ -187,6 +203,8 @@ class Judge:
             if found := self._output(served, word, None):
                 return found, word == "logits"
         rest = [each for each in served.outputs if each.name not in (asked.embeddings, names.EMBEDDINGS)]
+        if not rest and served.outputs:
+            return None, False
         if len(rest) != 1:
             raise self._error(
                 "outputs", f"say which is probabilities or logits: the server's model gives {_listed(rest)}"

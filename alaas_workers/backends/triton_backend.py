@@ -18,7 +18,7 @@ import numpy.typing as npt
 from alaas.config import Config
 from alaas.config.schema import TritonConfig
 from alaas.errors import ConfigError, ModelError
-from alaas.jobs import OF_PASSES, SCORES, Feature, ModelCard
+from alaas.jobs import SCORES, Feature, ModelCard
 from alaas_workers.backends.batches import cut, padded
 from alaas_workers.backends.protocol import Arrays, EngineAway, EngineChanged, Rows, blank_bad_rows, empty_rows
 from alaas_workers.backends.served_model import Inputs, Judge, ServedModel
@@ -46,7 +46,6 @@ class TritonBackend:
         self._called = settings.name or name
         self._asked_version = str(settings.version or "")
         self._transform = transform_for(name, settings)
-        self._scores = SCORES[settings.scores_of or "classes"]
         self._judge = Judge(name, settings, self._transform)
         self._wire = open_wire(self._server)
         self._threads = ThreadPoolExecutor(1)  # until the server has told how many copies it runs
@@ -151,13 +150,13 @@ class TritonBackend:
 
     def _features(self, answer: Answer) -> dict[Feature, Rows]:
         """Of a whole batch. Raises ModelError for outputs that are not a row of numbers for each of it."""
-        made = dict(zip((self._scores, Feature.EMBEDDINGS), map(_as_rows, answer), strict=False))
+        made = dict(zip(self._fit.features, map(_as_rows, answer), strict=True))
         for feature, values in made.items():
             if values.ndim != 2 or len(values) != self._fit.rows:
                 raise self._promised_other(feature, values, "one row of numbers for each is needed")
-        if self._fit.is_logits:
-            activation = _softmax if self._scores is Feature.PROBABILITIES else _sigmoid
-            made[self._scores] = activation(made[self._scores].astype(np.float64)).astype(np.float32)
+            if self._fit.is_logits and feature is not Feature.EMBEDDINGS:
+                activation = _softmax if feature is Feature.PROBABILITIES else _sigmoid
+                made[feature] = activation(values.astype(np.float64)).astype(np.float32)
         return made
 
     def _promised_other(self, feature: Feature, values: Rows, wanted: str) -> ModelError:
@@ -172,25 +171,28 @@ class TritonBackend:
         batch = transform.to_input([transform.example()] * self._fit.rows)
         answer = self._tried(self._judge.sent(self._served, batch))
         made = self._features(answer)
-        self._check_scores(made[self._scores])
-        lacking = not_given(self._settings.scores_of or "classes")
-        for feature in (*sorted(OF_PASSES), Feature.BOUNDARY_DISTANCES):
-            lacking.setdefault(feature, _ELSEWHERE)
-        if Feature.EMBEDDINGS not in made:
-            lacking[Feature.EMBEDDINGS] = "none of its outputs is called so; name one in outputs.embeddings"
+        self._check_scores(made)
+        widths = {feature: values.shape[1] for feature, values in made.items()}
         return ModelCard(
             name=name,
             modality=self._settings.modality,
             fingerprint=self._served.fingerprint(self._settings, transform.id, self._fit),
             transform=transform.id,
-            classes=made[self._scores].shape[1],
-            embedding_size=made[Feature.EMBEDDINGS].shape[1] if Feature.EMBEDDINGS in made else None,
+            classes=widths.get(SCORES[self._fit.scores_of]),
+            embedding_size=widths.get(Feature.EMBEDDINGS),
             passes=self._settings.passes,
-            outputs=[feature for feature in Feature if feature not in lacking],
-            lacking=lacking,
+            outputs=[feature for feature in Feature if feature in made],
+            lacking=self._lacking(),
             input_size=list(transform.input_size) if transform.input_size else None,
             device="triton",
         )
+
+    def _lacking(self) -> dict[Feature, str]:
+        why = {Feature.EMBEDDINGS: "none of its outputs is called so; name one in outputs.embeddings"}
+        scores = SCORES[self._fit.scores_of]
+        why[scores] = "it gives embeddings alone"
+        reasons = dict.fromkeys(Feature, _ELSEWHERE) | why | not_given(self._fit.scores_of)
+        return {feature: reason for feature, reason in reasons.items() if feature not in self._fit.features}
 
     def _tried(self, inputs: Inputs) -> Answer:
         try:
@@ -201,12 +203,14 @@ class TritonBackend:
             raise self._judge.error("transform", "the server does not take a sample of the usual size")
         return answer
 
-    def _check_scores(self, scores: Rows) -> None:
-        of_classes = self._scores is Feature.PROBABILITIES
+    def _check_scores(self, made: dict[Feature, Rows]) -> None:
+        """Of a sample without content; whether each real one's are numbers is looked at on its own."""
+        scores = made.get(SCORES[self._fit.scores_of])
+        if scores is None or self._fit.scores is None:
+            return
+        of_classes = self._fit.scores_of == "classes"
         if of_classes and scores.shape[1] < 2:
             raise self._judge.error("outputs", "it gives 1 value for a sample; a classifier gives 2 or more")
-        if not np.isfinite(scores).all():
-            return  # of a sample without content; each real one is looked at on its own
         tolerance = _TOLERANCE_FP16 if self._fit.scores.datatype == "FP16" else _TOLERANCE
         wrong = (scores < 0) | (scores > 1 + tolerance)
         if wrong.any() or (of_classes and (abs(scores.sum(axis=1) - 1) > tolerance).any()):

@@ -9,6 +9,7 @@ import pytest
 
 from alaas.config import Config
 from alaas.errors import ModelError
+from alaas.jobs import Feature
 from alaas_workers.backends.served_model import Fit, Judge, ServedModel
 from alaas_workers.models import transform_for
 from tests.support.triton_models import triton_config
@@ -54,6 +55,12 @@ REFUSED: dict[str, tuple[ServedModel, dict[str, Any], str, str]] = {
     "a map": (told(None, [output("logits", shape=(-1, 5, 5))]), {}, "outputs", "5 x 5"),
     "another transform": (told(**parameter("alaas_transform", "0123")), {}, "transform", "exported with another"),
     "another modality": (told(**parameter("alaas_modality", "text")), {}, "modality", "takes text"),
+    "scores of classes": (
+        told(**parameter("alaas_scores_of", "classes")),
+        {"scores_of": "labels"},
+        "scores_of",
+        "classes",
+    ),
     "boxes": (told(), {"scores_of": "boxes"}, "scores_of", "detector"),
 }
 
@@ -85,6 +92,15 @@ def test_a_request_has_as_many_rows_as_the_settings_say_and_the_model_takes(
 ) -> None:
     served = told([INPUT | {"shape": [shape, 3, 16, 16]}], max_batch_size=largest)
     assert fit(served, batch_size=batch_size).rows == rows
+
+
+def test_a_model_may_give_embeddings_alone() -> None:
+    made = fit(told(None, [output("embeddings")]))
+    assert made.scores is None and made.features == [Feature.EMBEDDINGS]
+
+
+def test_what_an_exported_model_s_scores_are_of_need_not_be_said_again() -> None:
+    assert fit(told(**parameter("alaas_scores_of", "labels"))).features == [Feature.LABEL_PROBABILITIES]
 
 
 def test_an_input_that_may_be_left_out_is_left_out() -> None:
