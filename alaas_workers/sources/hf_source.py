@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]  # not marked as exported
 
 from alaas.config import Config
@@ -28,7 +27,6 @@ from alaas_workers.sources.uris import dataset_file, is_uri
 
 T = TypeVar("T")
 THREADS = 16
-PAGE = 1000
 _KIND = "dataset"
 
 
@@ -38,7 +36,7 @@ class HfSource:
         self._max_bytes = config.sources.max_sample_bytes
         self._allowed = AllowList(self._config.allow)
         self._token = False if self._config.anonymous else None  # None: that of HF_TOKEN or `hf auth login`
-        self._api = HfApi(endpoint=self._config.endpoint, token=self._token)
+        self._hub = (self._config.endpoint or constants.ENDPOINT).rstrip("/")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="alaas-hf")
 
     def version(self, uri: str, owner: str) -> str:
@@ -55,14 +53,12 @@ class HfSource:
     async def pages(self, prefix: str, owner: str) -> AsyncGenerator[list[Listed]]:
         repository, commit, path = dataset_file(prefix)
         self._allowed.check(repository, path)
-        tree: Iterator[Any] = iter(
-            self._api.list_repo_tree(
-                repository, path.rstrip("/") or None, recursive=True, revision=commit, repo_type=_KIND
-            )
-        )
-        found = False
-        while entries := await self._call(lambda: list(islice(tree, PAGE))):
-            uris = [f"hf://datasets/{repository}@{commit}/{e.path}" for e in entries if isinstance(e, RepoFile)]
+        start, found = f"hf://datasets/{repository}@{commit}/", False
+        tree = f"{self._hub}/api/datasets/{repository}/tree/{commit}/{quote(path.rstrip('/'))}".rstrip("/")
+        address: str | None = f"{tree}?recursive=true"
+        while address is not None:
+            entries, address = await self._call(partial(self._tree, address))
+            uris = [start + entry["path"] for entry in entries if entry["type"] == "file"]
             if files := [Listed(uri, "") for uri in uris if is_uri(uri, dataset_file)]:
                 found = True
                 yield files
@@ -73,16 +69,12 @@ class HfSource:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, function: Callable[[], T]) -> T:
-        """On a thread. The hub's own errors, and those of the network, get a fixed code."""
+        """On a thread. The network's errors get a fixed code."""
         async with deadline(self._config):
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, function)
             except (SampleError, asyncio.CancelledError):
                 raise
-            except EntryNotFoundError:
-                raise failure(SampleCode.NOT_FOUND) from None
-            except HfHubHTTPError as error:
-                raise status_failure(error.response.status_code) from None
             except Exception:  # whichever HTTP library huggingface_hub uses raises its own
                 raise transient_failure(SampleCode.UNREACHABLE) from None
 
@@ -96,11 +88,9 @@ class HfSource:
 
     def _asked(self, repository: str, commit: str, path: str) -> bytes:
         until = time.monotonic() + self._config.total_timeout_s
-        url = hf_hub_url(repository, path, repo_type=_KIND, revision=commit, endpoint=self._config.endpoint)
-        headers = build_hf_headers(token=self._token) | {"Accept-Encoding": "identity"}
-        timeouts = (self._config.connect_timeout_s, self._config.read_timeout_s, self._config.read_timeout_s, None)
+        url = hf_hub_url(repository, path, repo_type=_KIND, revision=commit, endpoint=self._hub)
         data = bytearray()
-        with get_session().stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as answer:
+        with get_session().stream("GET", url, follow_redirects=True, **self._request) as answer:
             if answer.status_code != 200:
                 raise status_failure(answer.status_code)
             for part in answer.iter_raw():
@@ -110,6 +100,24 @@ class HfSource:
                 if len(data) > self._max_bytes:
                     break
         return self._judged(bytes(data))
+
+    def _tree(self, address: str) -> tuple[list[dict[str, Any]], str | None]:
+        """One page of a listing, and where the next is. huggingface_hub's own call repeats its question for minutes."""
+        answer = get_session().get(address, follow_redirects=False, **self._request)
+        if answer.status_code != 200:
+            raise status_failure(answer.status_code)
+        following = answer.links.get("next", {}).get("url")
+        if following is not None and not following.startswith(f"{self._hub}/"):  # the token is for the hub alone
+            raise failure(SampleCode.REMOTE_ERROR)
+        return answer.json(), following
+
+    @property
+    def _request(self) -> dict[str, Any]:
+        read_s = self._config.read_timeout_s
+        return {
+            "headers": build_hf_headers(token=self._token) | {"Accept-Encoding": "identity"},
+            "timeout": (self._config.connect_timeout_s, read_s, read_s, None),
+        }
 
     def _judged(self, data: bytes) -> bytes:
         if len(data) > self._max_bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import obstore
 from obstore import exceptions
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from alaas.config.schema import StoreConfig
 from alaas.errors import SampleCode, SampleError
@@ -15,10 +16,9 @@ from alaas_workers.sources.base import Fetched
 from alaas_workers.sources.failures import failure, status_failure, transient_failure
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+    from obstore.store import ClientConfig, RetryConfig
 
-    Store = S3Store | GCSStore | AzureStore
-
+Store = S3Store | GCSStore | AzureStore
 NO_RETRIES: RetryConfig = {"max_retries": 0}
 """Tries are counted by `Sources`, which also tells that work goes on."""
 
