@@ -41,7 +41,6 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "text": lambda folder: text_config(folder, batch_size=8),
     "text, two copies": lambda folder: text_config(folder, batch_size=16, instance_group=[{"count": 2}]),
     "audio, HuggingFace with a mask": lambda folder: wav2vec2_config(folder, masks=True, batch_size=8),
-    "audio, HuggingFace without a mask": lambda folder: wav2vec2_config(folder, masks=False, batch_size=1),
     "audio, a network of one's own": lambda folder: sound_config(folder, batch_size=16),
     "null": lambda _: config_of(source="null", batch_size=8),
     "null, of texts": lambda _: config_of(source="null", modality="text", batch_size=8),
@@ -54,7 +53,7 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
 SAMPLES: dict[str, Callable[[int], bytes]] = {
     "vision": lambda seed: jpeg(*[(12, 10), (64, 48)][seed % 2], seed=seed),
     "text": text,
-    "audio": lambda seed: wav(0.3 + 0.1 * (seed % 2), seed=seed),
+    "audio": lambda seed: wav(0.1 + 0.05 * (seed % 2), seed=seed),
 }
 
 
@@ -103,7 +102,8 @@ def test_every_engine_is_on_the_list(tmp_path: Path) -> None:
 
 
 def test_the_card_is_complete(backend: Backend) -> None:
-    assert None not in backend.card.model_dump(exclude={"error", "boxes"}).values()
+    may_lack = {"error", "boxes", "input_size"}  # the last where sounds keep their own lengths
+    assert None not in backend.card.model_dump(exclude=may_lack).values()
     assert backend.card.name == "m"
 
 
