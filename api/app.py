@@ -9,6 +9,7 @@ import time
 from flask import Flask, Response, g, request
 
 from alaas.config import Config
+from alaas_workers.backends.triton_health import TritonHealth
 from alaas_workers.catalog import Catalog
 from alaas_workers.ledger import Ledger
 from alaas_workers.model_cards import ModelCards
@@ -53,6 +54,7 @@ def create_app(
         stopping=stopping or threading.Event(),
         slots=Slots(config.api.threads // 2),
         selections=Slots(config.api.max_selections, "too many selections from files run now"),
+        triton=TritonHealth(config),
     )
     problems.register(app)
     routing.register(app, all_routes())

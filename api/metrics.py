@@ -40,6 +40,8 @@ class FleetCollector(Collector):
                 up.add_metric([name], 1)
             except Unavailable:
                 up.add_metric([name], 0)
+        if (triton := self._parts.triton.look()) is not None:
+            up.add_metric(["triton"], float(triton.ok))
         yield up
 
     def _catalog(self) -> list[Metric]:

@@ -10,6 +10,7 @@ from flask import current_app
 
 from alaas.config import Config
 from alaas.errors import TooManyRequests
+from alaas_workers.backends.triton_health import TritonHealth
 from alaas_workers.catalog import Catalog
 from alaas_workers.ledger import Ledger
 from alaas_workers.model_cards import ModelCards
@@ -50,6 +51,7 @@ class Parts:
     stopping: threading.Event
     slots: Slots
     selections: Slots
+    triton: TritonHealth
     http: HttpMetrics = field(default_factory=HttpMetrics)
 
 

@@ -39,7 +39,7 @@ def readyz(call: Call) -> Response:
 
 
 def _checks(own: Parts) -> dict[str, Check]:
-    checks = {"catalog": _catalog(own)}
+    checks = {"catalog": _catalog(own)} | _triton(own)
     try:
         return checks | _ledger(own) | _workers(own) | _models(own)
     except Unavailable as error:
@@ -52,6 +52,12 @@ def _catalog(own: Parts) -> Check:
     except Unavailable as error:
         return Check(ok=False, detail=error.detail)
     return Check(ok=True, detail="answers")
+
+
+def _triton(own: Parts) -> dict[str, Check]:
+    """Only where a model of the configuration is on it."""
+    looked = own.triton.look()
+    return {} if looked is None else {"triton": Check(ok=looked.ok, detail=looked.detail)}
 
 
 def _ledger(own: Parts) -> dict[str, Check]:
