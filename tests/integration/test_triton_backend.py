@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alaas.config import Config
+from alaas.config import Config, parse_config
 from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature
-from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend
+from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend, triton_health
+from alaas_workers.backends.triton_health import TritonHealth
 from alaas_workers.models import transform_for
 from tests.support.images import jpeg
 from tests.support.triton_models import CLASSES, CODE, SIDE, TRANSFORM, WIDTH, pbtxt, triton_config, write_model
@@ -306,3 +307,30 @@ def test_a_server_that_hangs_costs_no_more_than_its_deadlines(own: TritonServer)
     own.thaw()
     infer(backend, config)
     backend.close()
+
+
+def test_readiness_follows_the_server_and_each_of_its_models(
+    triton: TritonServer, changing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton_health, "FRESH_S", 0.0)
+    for url in (triton.grpc, triton.http):
+        triton.load(changing)
+        health = TritonHealth(triton_config(url, changing))
+        assert (looked := health.look()) is not None and looked.ok
+        triton.unload(changing)
+        assert (looked := health.look()) is not None and (looked.ok, looked.detail) == (False, "does not serve m")
+    away = TritonHealth(triton_config("127.0.0.1:1", "m")).look()
+    assert away is not None and (away.ok, away.detail) == (False, "does not answer")
+
+
+def test_asking_a_silent_server_for_its_readiness_holds_nobody_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        health = TritonHealth(triton_config(f"127.0.0.1:{silent.getsockname()[1]}", "m"))
+        started = time.monotonic()
+        looks = [health.look() for _ in range(5)]
+        assert time.monotonic() - started < 3
+    assert all(looked is not None and not looked.ok for looked in looks)
+
+
+def test_readiness_says_nothing_where_no_model_is_on_triton() -> None:
+    assert TritonHealth(parse_config({})).look() is None

@@ -29,6 +29,14 @@ def fleet(config: Config) -> Iterator[Ledger]:
     yield ledger
 
 
+@pytest.fixture
+def fleet_on_triton(settings: dict[str, Any], request: pytest.FixtureRequest) -> Ledger:
+    settings["triton"] = {"url": "127.0.0.1:1"}
+    settings["models"]["served"] = {"source": "triton"}
+    ledger: Ledger = request.getfixturevalue("fleet")
+    return ledger
+
+
 def wrong(client: FlaskClient) -> set[str]:
     answer = client.get("/readyz")
     checks = answer.get_json()["checks"]
@@ -50,6 +58,13 @@ def test_readiness_names_a_model_that_could_not_be_loaded(client: FlaskClient, f
     ModelCards.open(config).publish(ModelCard(name="other", modality="vision", error="the file is corrupt"))
     assert wrong(client) == {"model other"}
     assert "corrupt" in client.get("/readyz").text
+
+
+def test_readiness_names_a_triton_server_that_is_away(
+    settings: dict[str, Any], fleet_on_triton: Ledger, client: FlaskClient
+) -> None:
+    assert wrong(client) == {"triton"}
+    assert 'alaas_up{part="triton"} 0.0' in client.get("/metrics").text
 
 
 def test_readiness_names_a_full_or_absent_ledger_and_an_absent_catalog(
