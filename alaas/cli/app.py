@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from alaas import __version__
-from alaas.cli import configuring, exporting, querying, records, selecting, serving, zoo
+from alaas.cli import configuring, exporting, models, querying, records, selecting, serving, zoo
 from alaas.errors import AlaasError, ConfigError, InvalidRequest, Transient
 
 FAILED, WRONG_USE, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
@@ -41,6 +41,6 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
-for part in (serving, querying, selecting, records, zoo, configuring, exporting):
+for part in (serving, querying, selecting, records, models, zoo, configuring, exporting):
     for command in part.COMMANDS:
         main.add_command(command)

@@ -15,6 +15,7 @@ from alaas.cli.options import as_json, print_json
 from alaas.config import Config, load_config
 from alaas.config.loading import dump_config
 from alaas.errors import ConfigError
+from alaas.model_files import missing_files
 
 
 @click.group()
@@ -25,9 +26,14 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
-    """Say whether FILE is a configuration, and if not, what is wrong where."""
+    """Say whether FILE is a configuration, with its models' files here, and if not, what is wrong where."""
     effective = load_config(file)
     check_strategy(effective)
+    missing = missing_files(effective)
+    for field, what in missing[1:]:
+        click.echo(f"alaas: {field}: {what}", err=True)
+    if missing:
+        raise ConfigError(missing[0][1], field=missing[0][0])
     click.echo(f"{file} is right: {effective.strategy.get('type')} on {', '.join(effective.models)}")
 
 

@@ -1,4 +1,4 @@
-"""What the server holds: `alaas jobs`, `datasets`, `models`."""
+"""What the server holds: `alaas jobs`, `datasets`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ from typing import Any
 
 import click
 
+from alaas.cli.groups import ListByDefault
 from alaas.cli.options import as_json, client_of, print_chosen, print_json, print_table, server_options, shown
 from alaas.jobs import Imported, Job, JobState, Stage
 
 
-class _ListByDefault(click.Group):
-    """`alaas jobs --state running` is `alaas jobs list --state running`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_ListByDefault)
+@click.group(cls=ListByDefault)
 def jobs() -> None:
     """List, show, cancel jobs, and print their reports; without a command, list."""
 
@@ -131,18 +123,4 @@ def datasets(as_json: bool, url: str, token: str | None) -> None:
         print_table(["id", "samples", "labelled", "created", "name"], rows)
 
 
-@click.command()
-@as_json
-@server_options
-def models(as_json: bool, url: str, token: str | None) -> None:
-    """The models that the server serves; the first is the default."""
-    with client_of(url, token) as client:
-        found = client.models()
-    if as_json:
-        print_json(found)
-    else:
-        rows = [(m.name, m.modality, m.classes or "-", m.device or "-", m.error or "ok") for m in found]
-        print_table(["name", "modality", "classes", "device", "state"], rows)
-
-
-COMMANDS = (jobs, datasets, models)
+COMMANDS = (jobs, datasets)

@@ -68,10 +68,10 @@ def load_config(
     raw: dict[str, Any] = {}
     warnings: list[str] = []
     if path is not None:
-        raw, warnings = as_full_format(_read_yaml(Path(path)))
+        raw, warnings = as_full_format(parse_file(read_text(Path(path)), str(path)))
     for name, text in sorted(environ.items()):
         if name.startswith(ENV_PREFIX) and "__" in name:
-            _put(raw, name.removeprefix(ENV_PREFIX).lower().split("__"), _yaml(text, name), name)
+            _put(raw, name.removeprefix(ENV_PREFIX).lower().split("__"), parse_yaml(text, name), name)
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _put(raw, dotted.split("."), value, dotted)
@@ -121,24 +121,30 @@ def dump_config(config: Config, *, secrets: bool = False) -> str:
     return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_text(path: Path) -> str:
+    """Raises ConfigError for a file that cannot be a configuration."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8") from None
-    raw = _yaml(text, str(path))
+
+
+def parse_file(text: str, where: str) -> dict[str, Any]:
+    """A configuration's text, as it is written. `where`: the file, for errors. Raises ConfigError."""
+    raw = parse_yaml(text, where)
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no mapping at its top")
+        raise ConfigError(f"{where} holds no mapping at its top")
     return raw
 
 
-def _yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """A value. Raises ConfigError for a key given twice, aliases, and what is no YAML."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader with more checks
     except yaml.YAMLError as error:

@@ -160,7 +160,7 @@ def test_what_the_server_holds_is_listed(run: Run) -> None:
     run("push", *URLS, "--dataset", "mine")
     assert "id-mine  3        0         2026-01-01 00:00:00+00:00  mine" in run("datasets").output
     assert "RandomSampling  -      -           By lot." in run("strategies").output
-    assert "resnet18  vision    1000     -       the file is corrupt" in run("models").output
+    assert run("models").output.splitlines()[1].split(None, 7)[::7] == ["resnet18", "the file is corrupt"]
     for command in ("datasets", "strategies", "models"):
         assert len(json.loads(run(command, "--json").stdout)) == 1
 
