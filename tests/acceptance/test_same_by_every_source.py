@@ -55,26 +55,23 @@ def id_of(uri: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, shared_data: Path, s3_server: S3Server) -> Iterator[Images]:
+def images(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Images]:
     folder = tmp_path_factory.mktemp("sources")
     pool = folder / "pool"
     names = [path.name for path in unpack(pool, POOL)]
-    s3_server.put("cifar", {f"pool/{name}": (pool / name).read_bytes() for name in names})
     network = {"source": "file", "path": str(shared_data / "resnet20-cifar10.th"), "builder": f"{EXAMPLE}:resnet20",
                "strip_prefix": "module.", "transform": {"crop": 32}, "batch_size": 64}  # fmt: skip
-    config = write_config(
-        folder,
-        models={"resnet20": network},
-        sources={"file": {"roots": [str(pool)]}, "s3": s3_server.settings("cifar/pool")},
-    )
     with ExitStack() as stack:
+        s3 = stack.enter_context(S3Server(pool, "cifar"))
         environment = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in s3_server.environment.items():
+        for name, value in s3.environment.items():
             environment.setenv(name, value)
+        sources = {"file": {"roots": [str(pool)]}, "s3": s3.settings("cifar")}
+        config = write_config(folder, models={"resnet20": network}, sources=sources)
         bases = {
             "file": f"{pool.as_uri()}/",
             "http": f"{stack.enter_context(image_server(pool))}/",
-            "s3": "s3://cifar/pool/",
+            "s3": "s3://cifar/",
             "ftp": stack.enter_context(FtpServer(pool)).uri(),
         }
         rig = stack.enter_context(Rig(config))

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 REGION = "us-east-1"
@@ -19,13 +21,18 @@ REGION = "us-east-1"
 class S3Server:
     """Takes any credentials until `check_credentials()`; then only `keys`, which may read and write everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Path | None = None, bucket: str = "pool", delay_s: float = 0.0) -> None:
+        """`pool`: a folder whose files the bucket holds from the start, by their names; each answer after the delay."""
+        self._options = {"pool": pool and str(pool), "bucket": bucket, "delay_s": delay_s}
         self.keys = ("AKIAEXAMPLE", "example-secret")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> S3Server:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-P", __file__, json.dumps(self._options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -88,7 +95,7 @@ def _client(service: str, url: str, key: str, secret: str) -> Any:
     )
 
 
-def _serve() -> None:
+def _serve(options: dict[str, Any]) -> None:
     import threading
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -96,12 +103,31 @@ def _serve() -> None:
 
     # Else it closes the connection after each answer, and a benchmark would measure that.
     MotoRequestHandler.protocol_version = "HTTP/1.1"
-    app = DomainDispatcherApplication(create_backend_app)
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def delayed(environ: Any, start_response: Any) -> Any:
+        time.sleep(options["delay_s"])
+        return application(environ, start_response)
+
+    if options["pool"]:
+        _fill(options["bucket"], Path(options["pool"]))
+    app = delayed if options["delay_s"] else application
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     print(server.server_address[1], flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
 
 
+def _fill(bucket: str, pool: Path) -> None:
+    """Past the API, which takes many milliseconds for each object."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
+
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend.create_bucket(bucket, REGION)
+    for path in pool.iterdir():
+        backend.put_object(bucket, path.name, path.read_bytes())
+
+
 if __name__ == "__main__":
-    _serve()
+    _serve(json.loads(sys.argv[1]))
