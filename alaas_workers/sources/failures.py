@@ -10,7 +10,7 @@ from alaas.errors import SampleCode, SampleError, TransientSampleError
 DETAILS = {
     SampleCode.BAD_URI: "this is not a URI that can be read, or it holds credentials",
     SampleCode.UNKNOWN_SCHEME: "no source serves this scheme",
-    SampleCode.NOT_ALLOWED: "not a regular file, or beneath nothing that this server may read",
+    SampleCode.NOT_ALLOWED: "outside the folders and allow-lists of this server, or not a regular file",
     SampleCode.NOT_FOUND: "there is nothing at this URI",
     SampleCode.FORBIDDEN: "reading it is forbidden",
     SampleCode.UNREACHABLE: "the host cannot be reached",
