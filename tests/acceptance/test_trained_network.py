@@ -1,5 +1,5 @@
-"""A trained network on all of its test images, through the whole fleet: a TorchHub repository in a local folder, named by
-the paper's YAML. Decoding, normalisation, weights and the order of classes are right, or the accuracy is another.
+"""A trained network on all of its test images, through the whole fleet: a TorchHub repository in a local folder, named
+by the paper's YAML. Decoding, normalisation, weights and the order of classes are right, or the accuracy is another.
 """
 
 from __future__ import annotations
