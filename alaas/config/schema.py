@@ -117,11 +117,11 @@ class ModelConfig(Strict):
         default="torchvision", description="where the model comes from; null: pseudo-probabilities, for trials"
     )
     modality: Modality = Field(default="vision", description="what it takes")
-    name: Name | None = Field(default=None, description="torchvision builder or hub entry point; default: the key")
+    name: Name | None = Field(default=None, description="torchvision builder, timm model or hub entry point; default: the key")
     weights: str | None = Field(default=None, description="torchvision weights by name (IMAGENET1K_V1), or a file")
     repo: str | None = Field(
         default=None,
-        description="torch_hub: a local folder, or owner/name:commit; huggingface: a local folder, or owner/name",
+        description="torch_hub: a local folder, or owner/name:commit; huggingface, timm: a local folder, or owner/name",
     )
     revision: str | None = Field(
         default=None,

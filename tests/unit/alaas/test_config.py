@@ -147,7 +147,7 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(
         ("api: 3", "api", "a mapping (got 3)"),
         ("models: {}", "models", "at least 1"),
         ("models: {m: {precision: bf17}}", "models.m.precision", "'fp32', 'bf16' or 'fp16' (got 'bf17')"),
-        ("pipeline: {scan_features: [x]}", "pipeline.scan_features.0", "'probabilities', 'embeddings'"),
+        ("pipeline: {scan_features: [x]}", "pipeline.scan_features.0", "'probabilities', 'label_probabilities'"),
         ("sources: {http: {allow_hosts: 10.0.0.0/8}}", "sources.http.allow_hosts", "a list"),
         ("strategy: LeastConfidence", "strategy", "a mapping"),
         ("strategy: {typ: LeastConfidence}", "strategy.type", "is required"),
