@@ -128,7 +128,10 @@ class Session(nn.Module):
 
     def _run(self, feed: dict[str, torch.Tensor], start: int, size: int) -> list[torch.Tensor]:
         part = {name: _filled(tensor[start : start + size], size).numpy() for name, tensor in feed.items()}
-        return [torch.from_numpy(made) for made in self._session.run(self.outputs.given, part)]
+        try:
+            return [torch.from_numpy(made) for made in self._session.run(self.outputs.given, part)]
+        except Exception as error:  # of the runtime's own kinds, which mean what torch's one means
+            raise RuntimeError(str(error)) from error
 
 
 def _filled(rows: torch.Tensor, size: int) -> torch.Tensor:

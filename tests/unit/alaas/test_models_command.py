@@ -4,6 +4,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -131,7 +132,10 @@ def test_a_check_of_the_configuration_names_files_that_are_not_there() -> None:
 def test_a_model_that_loads_and_one_that_does_not_are_told_apart(tmp_path: Path) -> None:
     tiny_onnx(tmp_path)
     (tmp_path / "bad.onnx").write_bytes(b"nothing of the kind")
-    models = {"good": {"path": "tiny.onnx", "transform": {"crop": 16}}, "bad": {"path": "bad.onnx"}}
+    models: dict[str, dict[str, Any]] = {
+        "good": {"path": "tiny.onnx", "transform": {"crop": 16}},
+        "bad": {"path": "bad.onnx"},
+    }
     file = written(json.dumps({"models": {name: model | {"source": "onnx"} for name, model in models.items()}}))
     result = run("models", "check", "--all", "--config", file, "--json")
     good, bad = json.loads(result.stdout)
