@@ -18,19 +18,18 @@ LOG_MEL: dict[str, Any] = {
 
 
 class SoundNet(nn.Module):
-    """Two convolutions over (N, 1, bands, frames), their mean, dropout and a linear head."""
+    """(N, 1, bands, frames) of any size, averaged to 20 x 12; a convolution, a hidden layer with dropout, a head."""
 
-    def __init__(self, classes: int = 10, width: int = 32) -> None:
+    def __init__(self, classes: int = 10, width: int = 64) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.BatchNorm2d(1), nn.Conv2d(1, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, width, 5, 2), nn.ReLU()
-        )
-        self.drop = nn.Dropout(0.2)
-        self.fc = nn.Linear(2 * width, classes)
+            nn.BatchNorm2d(1), nn.AdaptiveAvgPool2d((20, 12)), nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(),
+            nn.Linear(8 * 18 * 10, width), nn.ReLU(), nn.Dropout(0.2),
+        )  # fmt: skip
+        self.fc = nn.Linear(width, classes)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        maps = self.body(batch)
-        scores: torch.Tensor = self.fc(self.drop(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)))
+        scores: torch.Tensor = self.fc(self.body(batch))
         return scores
 
 
