@@ -86,6 +86,7 @@ class Dispatcher:
         self._progress_due = _Every(_PROGRESS_S)
         self._saved: dict[str, Progress] = {}
         self._described: dict[str, float] = {}
+        self._turns: Counter[str] = Counter()  # at which turn each owner's last import began
         self._troubles: Counter[str] = Counter()  # errors of the open jobs
 
     @classmethod
@@ -254,10 +255,11 @@ class Dispatcher:
         running = Counter(job.spec.owner for job in imports if job.state != "planning")
         waiting = [job for job in imports if job.state == "planning"]
         while waiting and running.total() < room:
-            # Of the owner who has the fewest, the oldest.
-            job = min(waiting, key=lambda job: (running[job.spec.owner], job.opened))
+            # The owners take turns; of one owner's, the oldest.
+            job = min(waiting, key=lambda job: (running[job.spec.owner], self._turns[job.spec.owner], job.opened))
             waiting.remove(job)
             running[job.spec.owner] += 1
+            self._turns[job.spec.owner] = max(self._turns.values(), default=0) + 1
             _, units = self._ledger.admit(job, 0, True, [], 0)
             for unit in units:
                 self._hints.send(unit, unit.stage)

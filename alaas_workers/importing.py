@@ -41,20 +41,30 @@ class _HasEnded(Exception):
     """The job was cancelled, or another worker finished it."""
 
 
+class _TooLate(Exception):
+    """The import took longer than it may."""
+
+
 class Import:
     """The work of one process."""
 
     def __init__(self, config: Config, catalog: Catalog) -> None:
         self._config, self._catalog = config, catalog
+        self._timeout_s = config.sources.import_timeout_s
         self._listings = Listings(config)
 
-    def run(self, record: JobRecord, progress: Callable[[], None]) -> None:
-        """Import, and write the job's end down. Raises what `progress` raises, and Unavailable."""
+    def run(self, record: JobRecord, progress: Callable[[], None], moved_on: Callable[[], object]) -> None:
+        """Import, and write the job's end down. Raises what `progress` raises, and Unavailable.
+
+        `moved_on` is called when more was imported than by any worker before.
+        """
         listing = Listing.model_validate(record.listing)
-        tally = Tally(record.pool_size)
         try:
-            tally = self._patiently_imported(record, listing, progress)
+            tally = self._patiently_imported(record, listing, self._until_late(progress), moved_on)
         except _HasEnded:
+            return
+        except _TooLate:
+            self._catalog.finish(record.id, JobState.FAILED, error=_took_too_long(self._timeout_s))
             return
         except (SampleError, InvalidRequest) as error:
             self._catalog.finish(record.id, JobState.FAILED, error=_problem(error))
@@ -68,12 +78,25 @@ class Import:
         report = _report(record, tally.imported(listing.uri), len(tally))
         self._catalog.finish(record.id, JobState.SUCCEEDED, report=report, repeated=tally.repeated)
 
-    def _patiently_imported(self, record: JobRecord, listing: Listing, progress: Callable[[], None]) -> Tally:
+    def _until_late(self, progress: Callable[[], None]) -> Callable[[], None]:
+        """A listing without end, or a host that gives it drop by drop, must not hold its place for ever."""
+        deadline_s = time.monotonic() + self._timeout_s
+
+        def checked() -> None:
+            if time.monotonic() > deadline_s:
+                raise _TooLate
+            progress()
+
+        return checked
+
+    def _patiently_imported(
+        self, record: JobRecord, listing: Listing, progress: Callable[[], None], moved_on: Callable[[], object]
+    ) -> Tally:
         """Tried as often as a sample, while its errors may pass; each try begins at the start."""
         for attempt in count(1):
             try:
                 with bounded_memory(MEMORY_BYTES):
-                    return self._imported(record, listing, progress)
+                    return self._imported(record, listing, progress, moved_on)
             except SampleError as error:
                 delay_s = retry_delay_s(error, attempt, self._config.sources)
                 if delay_s is None:
@@ -82,7 +105,9 @@ class Import:
                 time.sleep(delay_s)
         raise AssertionError("itertools.count ended")
 
-    def _imported(self, record: JobRecord, listing: Listing, progress: Callable[[], None]) -> Tally:
+    def _imported(
+        self, record: JobRecord, listing: Listing, progress: Callable[[], None], moved_on: Callable[[], object]
+    ) -> Tally:
         tally = Tally(record.pool_size)
         modality = self._catalog.get_dataset(record.owner, record.dataset_id).modality
         for batch in batched(self._listings.rows(listing, record.owner, modality, progress)):
@@ -95,6 +120,8 @@ class Import:
             tally.add(batch, ordinals)
             reached = Progress(total=tally.received, failed=tally.skipped.total())
             self._catalog.save_progress(record.id, reached)
+            if tally.received > record.progress.total:
+                moved_on()
         return tally
 
 
@@ -187,6 +214,11 @@ def _problem(error: SampleError | InvalidRequest) -> Problem:
 def _nothing_found(listing: Listing) -> Problem:
     what = "no file lies beneath this prefix" if listing.is_prefix else "the manifest has no rows"
     return _listing_problem("not_found", what)
+
+
+def _took_too_long(timeout_s: float) -> Problem:
+    detail = f"the import took longer than {timeout_s:g} s (sources.import_timeout_s); what was added stays"
+    return Problem(title="The import took too long", status=504, code="import_timeout", detail=detail)
 
 
 def _too_much_memory() -> Problem:

@@ -117,7 +117,9 @@ class ModelConfig(Strict):
         default="torchvision", description="where the model comes from; null: pseudo-probabilities, for trials"
     )
     modality: Modality = Field(default="vision", description="what it takes")
-    name: Name | None = Field(default=None, description="torchvision builder, timm model or hub entry point; default: the key")
+    name: Name | None = Field(
+        default=None, description="torchvision builder, timm model or hub entry point; default: the key"
+    )
     weights: str | None = Field(default=None, description="torchvision weights by name (IMAGENET1K_V1), or a file")
     repo: str | None = Field(
         default=None,
@@ -387,6 +389,7 @@ class FtpSourceConfig(RemoteSourceConfig):
 class SourcesConfig(Strict):
     max_sample_bytes: int = Field(default=64 * MIB, ge=1, description="of one sample, as fetched")
     max_manifest_bytes: int = Field(default=256 * MIB, ge=1, description="of one manifest; an import holds it whole")
+    import_timeout_s: float = Field(default=7200.0, gt=0, description="for one import; what was added until then stays")
     max_pixels: int = Field(default=64_000_000, ge=1, description="of a decoded image")
     max_text_bytes: int = Field(default=MIB, ge=1, description="of a text, whose tokens take many times as much memory")
     max_seconds: float = Field(default=600.0, gt=0, le=86_400, description="of a sound, as its header tells")

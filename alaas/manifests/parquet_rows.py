@@ -59,18 +59,20 @@ def _check_size(footer: Any, places: set[int]) -> None:
     groups = (footer.row_group(number) for number in range(footer.num_row_groups))
     size = sum(group.column(place).total_uncompressed_size for group in groups for place in places)
     if size > MAX_UNPACKED_BYTES:
-        detail = f"the manifest unpacks to {size} bytes; at most {MAX_UNPACKED_BYTES} are taken"
-        raise ManifestError(detail, field="listing.uri")
+        raise _too_long(size)
 
 
 def _rows(parquet: Any, wanted: list[str], found: Found) -> Iterator[ManifestRow]:
-    number = 0
+    number = characters = 0
     try:
         for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=wanted, use_threads=False):
             values = _texts(batch.column(wanted[0]))
             labels = [None] * len(batch) if found.label is None else _texts(batch.column(wanted[-1]))
             for value, label in zip(values, labels, strict=True):
                 number += 1
+                characters += len(value) if isinstance(value, str) else 0
+                if characters > MAX_UNPACKED_BYTES:  # a text that stands there once may be that of a million rows
+                    raise _too_long(characters)
                 yield ManifestRow(number, value, label)
     except (ManifestError, MemoryError):
         raise
@@ -83,10 +85,16 @@ def _texts(array: Any) -> list[Any]:
 
     if not pa.types.is_dictionary(array.type):
         return list(array.to_pylist())
-    words = array.dictionary.to_pylist()
-    return [None if place is None else words[place] for place in array.indices.to_pylist()]
+    places = array.indices.unique().drop_null()  # the dictionary may be that of a million rows
+    words = dict(zip(places.to_pylist(), array.dictionary.take(places).to_pylist(), strict=True))
+    return [words.get(place) for place in array.indices.to_pylist()]
 
 
 def _damaged(error: Exception) -> ManifestError:
     detail = f"the manifest is damaged, or not Parquet: {type(error).__name__} while it was read"
+    return ManifestError(detail, field="listing.uri")
+
+
+def _too_long(size: int) -> ManifestError:
+    detail = f"the manifest unpacks to {size} bytes or more; at most {MAX_UNPACKED_BYTES} are taken"
     return ManifestError(detail, field="listing.uri")

@@ -255,6 +255,10 @@ class Ledger:
         """
         return int(self._run("release", *lease.unit, lease.token, round(pause_s * 1000), int(counts)))
 
+    def forgive(self, lease: Lease) -> bool:
+        """The work got further than any holder before: losing its worker begins to count anew. False: fenced off."""
+        return bool(self._run("forgive", *lease.unit, lease.token))
+
     def abandon(self, unit: Unit, token_prefix: str) -> None:
         """The process that held the unit is known to be dead: its lease ends now."""
         self._run("abandon", str(unit), token_prefix)

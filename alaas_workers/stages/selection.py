@@ -50,7 +50,7 @@ class Selection:
         if record.state.is_terminal:
             return Made(b"", 0, [])  # committed by one that died before it could say so
         if record.kind == "import":
-            self._imports().run(record, progress)
+            self._imports().run(record, progress, lambda: self._ledger.forgive(lease))
             return Made(b"", 0, [])
         gathered, labelled = self._gather(lease, record, progress)
         failures = self._ledger.failures(record.id)
