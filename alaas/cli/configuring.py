@@ -14,6 +14,7 @@ import yaml
 from alaas.cli.options import as_json, print_json
 from alaas.config import Config, load_config
 from alaas.config.loading import dump_config
+from alaas.config.schema import StoreConfig
 from alaas.errors import ConfigError
 from alaas.model_files import missing_files
 
@@ -34,6 +35,8 @@ def check(file: str) -> None:
         click.echo(f"alaas: {field}: {what}", err=True)
     if missing:
         raise ConfigError(missing[0][1], field=missing[0][0])
+    for name in _closed_stores(effective):
+        click.echo(f"alaas: sources.{name}.allow lists nothing, so that no {name} URI can be read", err=True)
     click.echo(f"{file} is right: {effective.strategy.get('type')} on {', '.join(effective.models)}")
 
 
@@ -47,6 +50,13 @@ def show(file: str | None, as_json: bool) -> None:
         print_json(yaml.safe_load(text))
     else:
         click.echo(text, nl=False)
+
+
+def _closed_stores(effective: Config) -> list[str]:
+    """Stores that the file says something of, without what their users may read of them."""
+    sections = {name: getattr(effective.sources, name) for name in type(effective.sources).model_fields}
+    stores = {name: section for name, section in sections.items() if isinstance(section, StoreConfig)}
+    return [name for name, store in stores.items() if store != type(store)() and store.enabled and not store.allow]
 
 
 def check_strategy(effective: Config) -> None:

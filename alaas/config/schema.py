@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from alaas.jobs import SCORES, Feature, Modality, Name, Policy, ScoresOf, Strict
 
@@ -285,7 +285,13 @@ class HttpSourceConfig(RemoteSourceConfig):
     max_redirects: int = Field(default=3, ge=0, le=10, description="each one's address is judged anew")
 
 
-AllowEntry = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?)$")]
+def _allow_entry(entry: str) -> str:
+    if not re.fullmatch(r"\*|[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?", entry):
+        raise ValueError("a bucket, a bucket and prefix as bucket/prefix, or '*'; without a scheme")
+    return entry
+
+
+AllowEntry = Annotated[str, AfterValidator(_allow_entry)]
 
 
 class StoreConfig(RemoteSourceConfig):

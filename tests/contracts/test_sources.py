@@ -169,6 +169,7 @@ class Data:
 
 
 PLACES: list[type[Place]] = [Files, BarePaths, Web, Uploads, S3, Ftp, Data]
+LISTING: list[type[Place]] = [Files, S3, Ftp]
 
 
 @pytest.fixture
@@ -269,6 +270,32 @@ class TestEverySource:
     def test_the_version_of_what_is_not_there_is_empty(self, place: Place, sources: Sources) -> None:
         assert sources.version(place.missing(), OWNER) == ""
         assert sources.version(place.wrong_kind()[0], OWNER) == ""
+
+
+@pytest.mark.parametrize("place", LISTING, ids=lambda place: place.__name__, indirect=True)
+class TestEverySourceThatLists:
+    NAMES = ("a b.jpg", "c.jpg", "d%41.txt")
+
+    def test_what_lies_beneath_a_prefix_is_listed_to_be_read(
+        self, place: Place, sources: Sources, tmp_path: Path
+    ) -> None:
+        prefix = {place.put(name, name.encode()).rpartition("/")[0] + "/" for name in self.NAMES}.pop()
+        listed = [one for page in sources.pages(prefix, OWNER) for one in page]
+        assert [check_uri(one.uri, personal(tmp_path)) for one in listed] == [None] * 3
+        read = [result for one in listed if isinstance(result := fetch(sources, one.uri), Fetched)]
+        assert sorted(result.data.decode() for result in read) == list(self.NAMES)
+        assert all(result.version in ("", one.version) for one, result in zip(listed, read, strict=True))
+
+    def test_the_order_is_the_same_each_time(self, place: Place, sources: Sources) -> None:
+        uris = [place.put(f"{number}.jpg", b"x") for number in (3, 1, 2)]
+        prefix = uris[0].rpartition("/")[0] + "/"
+        first, second = list(sources.pages(prefix, OWNER)), list(sources.pages(prefix, OWNER))
+        assert first == second and sum(map(len, first)) == 3
+
+    def test_where_nothing_lies_is_not_found(self, place: Place, sources: Sources) -> None:
+        with pytest.raises(SampleError) as caught:
+            list(sources.pages(place.missing() + "/", OWNER))
+        assert caught.value.sample_code is SampleCode.NOT_FOUND
 
 
 def test_another_owners_upload_is_not_found(tmp_path: Path, sources: Sources) -> None:
