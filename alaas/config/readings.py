@@ -8,6 +8,8 @@ from typing import Any
 from alaas.errors import ConfigError
 
 _LOOPBACK = "127.0.0.1"
+_HUGGINGFACE = ("huggingface", "huggingface/transformers", "transformers")
+_TEXT_TASKS = (None, "text-classification", "sentiment-analysis", "feature-extraction")
 
 
 def as_full_format(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -32,12 +34,9 @@ def as_full_format(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if strategy:
         full["strategy"] = strategy
     if "al_server" in section:
-        full["triton"] = server = section["al_server"]
-        address = server.get("url", "?") if isinstance(server, dict) else server
-        warnings.append(
-            f"active_learning.al_server: the serving engine at {address!r:.80} is not spoken to yet;"
-            " the torch backend serves the model"
-        )
+        full["triton"] = section["al_server"]
+        for model in full.get("models", {}).values():
+            model["engine"] = "auto"
     if "al_worker" in section:
         _published_worker(_mapping(section["al_worker"], "active_learning.al_worker"), full, warnings)
     return full, warnings
@@ -60,12 +59,28 @@ def _paper_model(model: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
 def _published_model(model: dict[str, Any]) -> dict[str, Any]:
     where = "active_learning.strategy.model"
     _refuse_unknown(model, {"name", "hub", "batch_size", "device", "tokenizer", "task"}, where)
-    for key in ("tokenizer", "task"):
-        if model.get(key) is not None:
-            raise ConfigError("text models are not served yet", field=f"{where}.{key}")
-    read = {"source": "torch_hub", "name": _required(model, "name", where), "repo": _required(model, "hub", where)}
-    read |= {key: model[key] for key in ("batch_size", "device") if key in model}
-    return {read["name"]: read}
+    name = _required(model, "name", where)
+    if model.get("tokenizer") is None and model.get("task") is None:
+        read: dict[str, Any] = {"source": "torch_hub", "name": name, "repo": _required(model, "hub", where)}
+    else:
+        read = _published_text_model(model, name, where)
+    return {name: read | {key: model[key] for key in ("batch_size", "device") if key in model}}
+
+
+def _published_text_model(model: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """`name` is what the HuggingFace hub, or a folder, calls it; `hub: huggingface:COMMIT` pins it."""
+    task = model.get("task")
+    if task not in _TEXT_TASKS:
+        known = ", ".join(str(one) for one in _TEXT_TASKS if one)
+        raise ConfigError(f"the task {task!r:.80} is not served; known: {known}", field=f"{where}.task")
+    hub, _, revision = str(model.get("hub") or "huggingface").partition(":")
+    read: dict[str, Any] = {"source": "huggingface", "modality": "text"}
+    read["repo"] = name if hub in _HUGGINGFACE else hub
+    if revision:
+        read["revision"] = revision
+    if model.get("tokenizer") not in (None, name, read["repo"]):
+        read["text"] = {"tokenizer": model["tokenizer"]}
+    return read
 
 
 def _published_worker(worker: dict[str, Any], full: dict[str, Any], warnings: list[str]) -> None:

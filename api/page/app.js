@@ -48,6 +48,7 @@ function bar(done, total, label) {
 }
 
 function scanned(job) {
+  if (job.kind === "import") return `${job.progress.total} rows`;
   const last = job.progress.stages.inference;
   return bar(last ? last.done : 0, last ? last.total : job.progress.total, `progress of job ${job.id}`);
 }
@@ -55,7 +56,7 @@ function scanned(job) {
 function jobRow(job) {
   const open = make("a", job.id.slice(0, 8));
   open.href = `#${encodeURIComponent(job.id)}`;
-  const strategy = job.strategy ? job.strategy.type : "scan";
+  const strategy = job.strategy ? job.strategy.type : job.kind;
   const created = new Date(job.created).toLocaleString();
   return row(open, make("span", job.state, job.state), strategy, String(job.budget ?? ""), scanned(job), created);
 }
@@ -68,12 +69,32 @@ function stageRow(job, stage) {
 function showJob(job) {
   at("job").hidden = false;
   at("job-title").textContent = `Job ${job.id}`;
-  at("job-facts").textContent =
-    `${job.state} · ${job.kind} · model ${[].concat(job.model).join(", ")} · ${job.progress.total} samples, ` +
-    `${job.progress.cached} known before, ${job.progress.failed} left out`;
+  if (job.kind === "import") {
+    at("job-facts").textContent = `${job.state} · import · ${job.progress.total} rows, ${job.progress.failed} left out`;
+  } else {
+    at("job-facts").textContent = facts(job);
+  }
   at("job-error").hidden = !job.error;
   at("job-error").textContent = job.error ? `${job.error.title}: ${job.error.detail}` : "";
-  at("stages").replaceChildren(...STAGES.map((stage) => stageRow(job, stage)));
+  at("stages").replaceChildren(...(job.kind === "import" ? [] : STAGES.map((stage) => stageRow(job, stage))));
+}
+
+function facts(job) {
+  return (
+    `${job.state} · ${job.kind} · model ${[].concat(job.model).join(", ")} · ${job.progress.total} samples, ` +
+    `${job.progress.cached} known before, ${job.progress.failed} left out`
+  );
+}
+
+// A text that stands in its own URI is shown as it is.
+function named(uri) {
+  const prefix = "data:text/plain;charset=utf-8,";
+  if (!uri.startsWith(prefix)) return uri;
+  try {
+    return decodeURIComponent(uri.slice(prefix.length));
+  } catch {
+    return uri;
+  }
 }
 
 async function showReport(job) {
@@ -86,7 +107,7 @@ async function showReport(job) {
   const chosen = report.selected.slice(0, SHOWN);
   at("chosen-title").hidden = at("chosen-head").hidden = false;
   at("chosen-title").textContent = `First ${chosen.length} of ${report.selected.length} chosen samples`;
-  at("chosen").replaceChildren(...chosen.map((one) => row(String(one.rank), scored(one), one.uri)));
+  at("chosen").replaceChildren(...chosen.map((one) => row(String(one.rank), scored(one), named(one.uri))));
   shownReport = job.id;
 }
 
