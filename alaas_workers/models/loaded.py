@@ -174,7 +174,7 @@ class LoadedModel:
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
         if not self.settings.logits or self.scores_of == "boxes":
             return scores
-        return torch.softmax(scores, 1) if self.scores_of == "classes" else torch.sigmoid(scores)
+        return torch.softmax(scores, 1) if self.scores_of == "classes" else _sigmoid(scores)
 
     def _precision(self) -> AbstractContextManager[Any]:
         dtype = _PRECISIONS.get(self.settings.precision)
@@ -189,3 +189,8 @@ class LoadedModel:
             f"model {self.card.name!r} gives {got} for {rows} samples; one row of numbers for each is needed{hint}",
             field=f"models.{self.card.name}",
         )
+
+
+def _sigmoid(logits: torch.Tensor) -> torch.Tensor:
+    """As the softmax of [z, 0]: torch's own sigmoid rounds a value by its place in the tensor, in vectors or alone."""
+    return torch.softmax(torch.stack([logits, torch.zeros_like(logits)], 2), 2)[..., 0]

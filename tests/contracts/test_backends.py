@@ -15,19 +15,19 @@ from scipy.special import entr
 from alaas.config import Config
 from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError
-from alaas.jobs import OF_PASSES, Feature
+from alaas.jobs import OF_PASSES, SCORES, Feature
 from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_backend
 from alaas_workers.models import transform_for
+from tests.support.detectors import detector_config
 from tests.support.images import jpeg
 from tests.support.onnx_models import onnx_config
 from tests.support.sound_models import sound_config, wav2vec2_config
 from tests.support.sounds import wav
 from tests.support.tiny_models import config_of, drop_config, tiny_config
 from tests.support.tiny_texts import text, text_config
+from tests.support.tiny_vision import write_image_model
 from tests.support.triton_models import pbtxt, triton_config, write_model
 from tests.support.triton_server import TritonServer
-
-BOTH = (Feature.PROBABILITIES, Feature.EMBEDDINGS)
 
 CONFIGS: dict[str, Callable[[Path], Config]] = {
     "torch": lambda folder: tiny_config(folder, batch_size=8),
@@ -35,6 +35,9 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "torch, batches of one": lambda folder: tiny_config(folder, batch_size=1),
     "torch, dropout": lambda folder: drop_config(folder, batch_size=8),
     "torch, dropout, batches of 16": lambda folder: drop_config(folder, batch_size=16),
+    "torch, labels": lambda folder: tiny_config(folder, batch_size=8, scores_of="labels"),
+    "torch, a detector": lambda folder: detector_config(folder, max_boxes=30),
+    "torch, HuggingFace": lambda folder: config_of(source="huggingface", repo=write_image_model(folder), batch_size=8),
     "onnx": lambda folder: onnx_config(folder, batch_size=8),
     "onnx, two copies": lambda folder: onnx_config(folder, batch_size=16, instance_group=[{"count": 2}]),
     "onnx, batches of one": lambda folder: onnx_config(folder, rows=1, batch_size=8),
@@ -43,6 +46,8 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
     "audio, HuggingFace with a mask": lambda folder: wav2vec2_config(folder, masks=True, batch_size=8),
     "audio, a network of one's own": lambda folder: sound_config(folder, batch_size=16),
     "null": lambda _: config_of(source="null", batch_size=8),
+    "null, of labels": lambda _: config_of(source="null", scores_of="labels", batch_size=8),
+    "null, of boxes": lambda _: config_of(source="null", scores_of="boxes", batch_size=8),
     "null, of texts": lambda _: config_of(source="null", modality="text", batch_size=8),
     "null, of sounds": lambda _: config_of(source="null", modality="audio", batch_size=8),
     "triton, by gRPC": lambda _: triton_config("grpc://127.0.0.1:1", "contract-2", batch_size=8),
@@ -97,6 +102,12 @@ def _all(backend: Backend) -> list[Feature]:
     return list(backend.card.outputs or ())
 
 
+def _both(backend: Backend) -> list[Feature]:
+    """The scores, of whatever they are, and the embedding: what one forward pass gives."""
+    (scores,) = [feature for feature in SCORES.values() if feature in _all(backend)]
+    return [scores, Feature.EMBEDDINGS]
+
+
 def test_every_engine_is_on_the_list(tmp_path: Path) -> None:
     assert {engine_of(make(tmp_path).models["m"]) for make in CONFIGS.values()} == set(ENGINES)
 
@@ -109,7 +120,7 @@ def test_the_card_is_complete(backend: Backend) -> None:
 
 def test_features_are_float32_rows_of_the_widths_that_the_card_tells(backend: Backend, arrays: Any) -> None:
     features = backend.infer(arrays, _all(backend), _nothing)
-    assert set(BOTH) <= set(features) == set(_all(backend))
+    assert set(_both(backend)) <= set(features) == set(_all(backend))
     assert {feature: rows.shape for feature, rows in features.items()} == {
         feature: (37, backend.card.width(feature)) for feature in features
     }
@@ -144,10 +155,14 @@ def test_distances_to_a_boundary_are_not_below_zero(backend: Backend, arrays: An
     assert (rows >= 0).all() and len(np.unique(rows)) > 5
 
 
-def test_probabilities_sum_to_one(backend: Backend, arrays: Any) -> None:
-    rows = backend.infer(arrays, [Feature.PROBABILITIES], _nothing)[Feature.PROBABILITIES]
-    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
-    assert (rows >= 0).all()
+def test_scores_are_probabilities_and_those_of_classes_sum_to_one(backend: Backend, arrays: Any) -> None:
+    scores = _both(backend)[0]
+    rows = backend.infer(arrays, [scores], _nothing)[scores]
+    assert (rows >= 0).all() and (rows <= 1).all() and len(np.unique(rows, axis=0)) == len(arrays)
+    if scores is Feature.PROBABILITIES:
+        np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+    if scores is Feature.BOX_SCORES:
+        assert (np.diff(rows, axis=1) <= 0).all()
 
 
 def test_only_what_is_asked_for_is_given(backend: Backend, arrays: Any) -> None:
@@ -210,7 +225,7 @@ def test_several_threads_at_once_get_their_own_rows(backend: Backend, arrays: An
 
 def test_progress_is_told_while_it_works(backend: Backend, config: Config, arrays: Any) -> None:
     calls: list[None] = []
-    backend.infer(arrays, BOTH, lambda: calls.append(None))
+    backend.infer(arrays, _both(backend), lambda: calls.append(None))
     assert len(calls) >= len(arrays) // config.models["m"].batch_size
 
 
@@ -219,8 +234,8 @@ def test_an_error_of_the_progress_ends_the_work_and_leaves_the_backend_usable(ba
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        backend.infer(arrays, BOTH, lost)
-    assert not bad_rows(backend.infer(arrays, BOTH, _nothing)).any()
+        backend.infer(arrays, _both(backend), lost)
+    assert not bad_rows(backend.infer(arrays, _both(backend), _nothing)).any()
 
 
 def test_no_arrays_give_no_rows(backend: Backend) -> None:
