@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import obstore
@@ -15,7 +16,7 @@ from alaas_workers.sources.allow_list import AllowList
 from alaas_workers.sources.base import Fetched, Listed
 from alaas_workers.sources.deadlines import deadline
 from alaas_workers.sources.failures import failure
-from alaas_workers.sources.object_store import Store, read_object, store_failure
+from alaas_workers.sources.object_store import STORES, Store, read_object, store_failure
 from alaas_workers.sources.uris import bucket_and_plain_key, is_uri
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class BucketSource:
         self._config = config
         self._max_bytes = max_bytes
         self._allowed = AllowList(config.allow)
-        self._stores: dict[str, Store] = {}
+        self._store = lru_cache(STORES)(self._opened)
 
     def open(self, bucket: str) -> Store:
         """Raises one of obstore's errors where the operator's settings do not open it."""
@@ -68,16 +69,14 @@ class BucketSource:
             raise failure(SampleCode.NOT_FOUND)
 
     async def close(self) -> None:
-        self._stores.clear()
+        self._store.cache_clear()
 
-    def _store(self, bucket: str) -> Store:
-        if bucket not in self._stores:
-            try:
-                self._stores[bucket] = self.open(bucket)
-            except exceptions.BaseError as error:
-                logger.error("%s: its credentials or settings open no store: %s", self.scheme, type(error).__name__)
-                raise failure(SampleCode.FORBIDDEN) from None
-        return self._stores[bucket]
+    def _opened(self, bucket: str) -> Store:
+        try:
+            return self.open(bucket)
+        except exceptions.BaseError as error:
+            logger.error("%s: its credentials or settings open no store: %s", self.scheme, type(error).__name__)
+            raise failure(SampleCode.FORBIDDEN) from None
 
     def _listed(self, bucket: str, page: Sequence[ObjectMeta]) -> list[Listed]:
         """Without what has no bytes: so consoles mark a folder, and obstore tells none from a file."""

@@ -57,9 +57,8 @@ class HfSource:
         tree = f"{self._hub}/api/datasets/{repository}/tree/{commit}/{quote(path.rstrip('/'))}".rstrip("/")
         address: str | None = f"{tree}?recursive=true"
         while address is not None:
-            entries, address = await self._call(partial(self._tree, address))
-            uris = [start + entry["path"] for entry in entries if entry["type"] == "file"]
-            if files := [Listed(uri, "") for uri in uris if is_uri(uri, dataset_file)]:
+            paths, address = await self._call(partial(self._tree, address))
+            if files := [Listed(start + path, "") for path in paths if is_uri(start + path, dataset_file)]:
                 found = True
                 yield files
         if not found:
@@ -101,7 +100,7 @@ class HfSource:
                     break
         return self._judged(bytes(data))
 
-    def _tree(self, address: str) -> tuple[list[dict[str, Any]], str | None]:
+    def _tree(self, address: str) -> tuple[list[str], str | None]:
         """One page of a listing, and where the next is. huggingface_hub's own call repeats its question for minutes."""
         answer = get_session().get(address, follow_redirects=False, **self._request)
         if answer.status_code != 200:
@@ -109,7 +108,10 @@ class HfSource:
         following = answer.links.get("next", {}).get("url")
         if following is not None and not following.startswith(f"{self._hub}/"):  # the token is for the hub alone
             raise failure(SampleCode.REMOTE_ERROR)
-        return answer.json(), following
+        try:
+            return [entry["path"] for entry in answer.json() if entry["type"] == "file"], following
+        except (ValueError, TypeError, KeyError):
+            raise failure(SampleCode.REMOTE_ERROR) from None
 
     @property
     def _request(self) -> dict[str, Any]:

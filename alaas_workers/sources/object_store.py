@@ -22,6 +22,9 @@ Store = S3Store | GCSStore | AzureStore
 NO_RETRIES: RetryConfig = {"max_retries": 0}
 """Tries are counted by `Sources`, which also tells that work goes on."""
 
+STORES = 32
+"""Buckets kept open at once. Where all are allowed, whoever names a million buckets opens no million clients."""
+
 # obstore has one exception for all of this, and tells it apart in the text alone. The status stands before the body.
 _STATUS = re.compile(r"status code: (\d{3})")
 _KIND = re.compile(r"\n\s+kind: (Connect|Timeout|Interrupted),")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import closing
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from obstore.store import S3Store
@@ -19,7 +19,7 @@ from alaas_workers.sources.allow_list import AllowList
 from alaas_workers.sources.base import Fetched, Listed
 from alaas_workers.sources.deadlines import deadline
 from alaas_workers.sources.failures import failure
-from alaas_workers.sources.object_store import NO_RETRIES, client_options, read_object
+from alaas_workers.sources.object_store import NO_RETRIES, STORES, client_options, read_object
 from alaas_workers.sources.s3_login import Login, S3Session, for_obstore
 from alaas_workers.sources.uris import bucket_and_key, is_uri
 
@@ -34,8 +34,7 @@ class S3Source:
         self._max_bytes = config.sources.max_sample_bytes
         self._allowed = AllowList(self._config.allow)
         self._session = S3Session(self._config)
-        self._stores: dict[str, S3Store] = {}
-        self._stores_are_of: Login | None = None
+        self._store = lru_cache(STORES)(self._open)
 
     def version(self, uri: str, owner: str) -> str:
         return ""  # an ETag costs a request; a listing tells it with each key
@@ -63,24 +62,20 @@ class S3Source:
             if page := _listed(bucket, answer):
                 found = True
                 yield page
-            asked["ContinuationToken"] = answer.get("NextContinuationToken", "")
-            is_more = bool(asked["ContinuationToken"])
+            following = answer.get("NextContinuationToken", "")
+            is_more = following not in ("", asked.get("ContinuationToken"))  # the same again would never end
+            asked["ContinuationToken"] = following
         if not found:
             raise failure(SampleCode.NOT_FOUND)
 
     async def close(self) -> None:
         self._session.close()
 
-    def _store(self, bucket: str, login: Login) -> S3Store:
-        """One for each bucket, which keeps its connections, until the credentials are others."""
-        if login != self._stores_are_of:
-            self._stores, self._stores_are_of = {}, login
-        if bucket not in self._stores:
-            self._stores[bucket] = self._open(bucket, login)
-        return self._stores[bucket]
-
     def _open(self, bucket: str, login: Login) -> S3Store:
-        """With every setting said here that obstore would else take from the environment."""
+        """One for a bucket, which keeps its connections, until the credentials are others.
+
+        Every setting is said here that obstore would else take from the environment.
+        """
         return S3Store(
             bucket,
             region=login.region,
@@ -95,7 +90,7 @@ class S3Source:
 
 def _listed(bucket: str, answer: dict[str, Any]) -> list[Listed]:
     """The objects of one page. What ends in "/" only stands for a folder, as consoles make it."""
-    keys = {found["Key"]: found.get("ETag", "") for found in answer.get("Contents", [])}
+    keys = {found["Key"]: found.get("ETag", "") for found in answer.get("Contents", []) if "Key" in found}
     files = [Listed(f"s3://{bucket}/{key}", version) for key, version in keys.items() if not key.endswith("/")]
     named = [file for file in files if is_uri(file.uri, bucket_and_key)]
     if len(named) < len(files):

@@ -256,6 +256,11 @@ class TestDatasets:
         assert listing(config, DATASET + "in/") == pages
         assert listing(config, DATASET + "none/") is SampleCode.NOT_FOUND
 
+    @pytest.mark.parametrize("page", [b"no json", b"{}", b"[1]", b'[{"type": "file"}]', b"null", b"[[[["])
+    def test_a_listing_that_is_none_is_a_remote_error(self, page: bytes, server: WebServer, config: Config) -> None:
+        server.routes["*"] = answer(page, Content_Type="application/json")
+        assert listing(config, DATASET) is (SampleCode.NOT_FOUND if page == b"{}" else SampleCode.REMOTE_ERROR)
+
     def test_a_listing_takes_the_token_nowhere_else(self, server: WebServer, config: Config) -> None:
         path = f"/api/datasets/owner/name/tree/{COMMIT}?recursive=true"
         with WebServer({"*": tree("a")}) as elsewhere:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -15,6 +16,7 @@ import pytest
 from alaas.config import Config
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources import Fetched, Sources, s3_login, s3_source
+from alaas_workers.sources.object_store import STORES
 from tests.support.s3_server import S3Server
 from tests.support.source_configs import QUICK, personal, public
 from tests.support.web_server import Request, WebServer, answer
@@ -45,6 +47,10 @@ def at(endpoint: str, folder: Path, **s3: Any) -> Config:
     """Whole-bucket rights at an endpoint that is no store."""
     settings = {"endpoint": endpoint, "region": "us-east-1", "allow": ["bucket"]} | s3
     return personal(folder, max_sample_bytes=100_000, s3=settings)
+
+
+ENDLESS = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated><Contents><Size>1</Size></Contents>
+<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"""
 
 
 class TestKeys:
@@ -174,11 +180,12 @@ class TestListing:
         ("route", "code"),
         [
             (answer(b"no xml"), SampleCode.REMOTE_ERROR),
+            (answer(ENDLESS), SampleCode.NOT_FOUND),
             (answer(b"<a/>", "403 Forbidden"), SampleCode.FORBIDDEN),
             (answer(b"", "500 Oops"), SampleCode.REMOTE_ERROR),
             (lambda request: request.stopping.wait(), SampleCode.UNREACHABLE),
         ],
-        ids=["garbage", "forbidden", "broken", "stalling"],
+        ids=["garbage", "endless", "forbidden", "broken", "stalling"],
     )
     def test_an_endpoint_that_misbehaves_gets_a_fixed_code(
         self, route: Any, code: SampleCode, aws: S3Server, tmp_path: Path
@@ -418,10 +425,36 @@ class TestEndpoints:
             assert outcomes(personal(tmp_path, s3=aws.settings("configured")), "s3://configured/a") == [b"x"]
             assert other.requests == []
 
+    def test_a_million_buckets_are_not_kept_open(self, aws: S3Server, tmp_path: Path) -> None:
+        with WebServer({"*": answer(b"x", **DATED)}) as server:
+            uris = [f"s3://bucket-{number}/a" for number in range(3 * STORES)]
+            config = at(server.uri(""), tmp_path, allow=["*"])
+            source = s3_source.S3Source(config)
+            asyncio.run(_read_all(source, uris))
+            assert source._store.cache_info().currsize == STORES
+
+    def test_variables_of_obstores_own_change_nothing(
+        self, aws: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        others = {"AWS_BUCKET": "other", "AWS_BUCKET_NAME": "other", "AWS_REGION": "of-another", "AWS_TOKEN": "other",
+                  "AWS_SKIP_SIGNATURE": "true", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true"}  # fmt: skip
+        for name, value in others.items():
+            monkeypatch.setenv(name, value)
+        with WebServer({"/bucket/a": answer(b"x", **DATED)}) as server:
+            assert outcomes(at(server.uri(""), tmp_path), "s3://bucket/a") == [b"x"]
+            head = server.requests[0].head
+        assert "/us-east-1/s3/" in head and "other" not in head
+
     def test_connections_are_kept(self, aws: S3Server, tmp_path: Path) -> None:
         with WebServer({"*": answer(b"x", **DATED)}) as server:
             outcomes(at(server.uri(""), tmp_path), *(f"s3://bucket/{number}" for number in range(300)))
             assert server.connections <= 20
+
+
+async def _read_all(source: s3_source.S3Source, uris: list[str]) -> None:
+    for uri in uris:
+        assert (await source.fetch(uri, "me")).data == b"x"
+    await source.close()
 
 
 def test_a_source_that_is_switched_off_is_unknown(tmp_path: Path) -> None:
