@@ -21,6 +21,7 @@ from alaas.errors import Unavailable
 from alaas.files import lock_folder, make_private_folder, write_private
 from alaas.ports import LOOPBACK, usable_port
 from alaas.process import Echo, Process
+from alaas.serving_engine import with_engines
 from alaas.supervisor import Supervisor
 
 REDIS_TIMEOUT_S = 60.0
@@ -56,8 +57,11 @@ class Fleet:
     def processes(self) -> list[Process]:
         return self._supervisor.processes if self._supervisor is not None else []
 
-    def start(self) -> None:
-        """Start every process. Raises ConfigError when the folder or a port is taken or Redis is nowhere."""
+    def start(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Start every process. Raises ConfigError when the folder or a port is taken or Redis is nowhere.
+
+        `given_up`: ends the waiting for a container that is on its way.
+        """
         check_installed()
         make_private_folder(self.data_dir)
         self._lock = lock_folder(self.data_dir / "run")
@@ -66,20 +70,24 @@ class Fleet:
             if self.config.flower.enabled:
                 chosen["flower.port"] = usable_port(self.config.flower.host, self.config.flower.port, "flower")
             self._supervisor = Supervisor(self.logs, echo=self._echo, keep_open=[self._lock])
-            self._start_all(self._supervisor, chosen)
+            self._start_all(self._supervisor, chosen, given_up)
         except BaseException:
             self.stop()
             raise
 
-    def _start_all(self, supervisor: Supervisor, chosen: dict[str, str | int]) -> None:
+    def _start_all(self, supervisor: Supervisor, chosen: dict[str, str | int], given_up: Callable[[], bool]) -> None:
         if self.config.broker.url is None:
             chosen["broker.url"] = self._redis(supervisor, "ledger", self.config.broker.max_memory_bytes)
         if self.config.cache.url is None:
             chosen["cache.url"] = self._redis(supervisor, "cache", self.config.cache.max_memory_bytes)
-        self.config = effective_config(self.config, chosen)
-        write_private(self.config_path, dump_config(self.config, secrets=True))
+        self._use(effective_config(self.config, chosen))
+        self._use(with_engines(self.config, self.config_path, supervisor, given_up))
         for command in commands_for(self.config, self.config_path):
             supervisor.start(command)
+
+    def _use(self, config: Config) -> None:
+        self.config = config
+        write_private(self.config_path, dump_config(config, secrets=True))
 
     def _redis(self, supervisor: Supervisor, role: Role, max_memory_bytes: int) -> str:
         """Start an embedded instance and wait until it answers; its URL."""

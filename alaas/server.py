@@ -86,7 +86,7 @@ class Server:
 
     def _bring_up(self, timeout_s: float, given_up: Callable[[], bool]) -> bool:
         try:
-            self.fleet.start()
+            self.fleet.start(given_up)
             return self.fleet.wait_until_ready(timeout_s, given_up)
         except BaseException:
             self.stop()

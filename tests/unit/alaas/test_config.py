@@ -52,7 +52,8 @@ def test_the_papers_figure_3_is_read_as_it_stands() -> None:
     assert (model.batch_size, model.instance_group[0].kind) == (4, "KIND_GPU")
     assert config.api.port == 8888
     assert config.triton is not None
-    assert config.triton.url == "localhost:8900" and config.triton.worker["tag"] == "22.03-pyt-python-py3"
+    assert config.triton.url == "localhost:8900" and model.engine == "auto"
+    assert config.triton.worker is not None and config.triton.worker.tag == "22.03-pyt-python-py3"
 
 
 def test_the_published_packages_file_is_read_as_it_stands(caplog: pytest.LogCaptureFixture) -> None:
