@@ -114,7 +114,7 @@ class Session(nn.Module):
             raise self._context.error(
                 "path", f"it takes {len(self.inputs)} inputs ({', '.join(self.inputs):.120}), and a sample is one"
             )
-        return next(iter(self.inputs))
+        return str(next(iter(self.inputs)))
 
     def _feed(self, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if "token_type_ids" in self.inputs and "input_ids" in given:  # all of the first segment
