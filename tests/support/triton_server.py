@@ -26,6 +26,12 @@ def require_triton() -> None:
         pytest.skip(f"no Triton server: {why.read_text().strip() if why.exists() else 'make test brings one'}")
 
 
+def start_script() -> Path:
+    """Starts the server with the arguments that it is given, as `tritonserver` on PATH would be."""
+    require_triton()
+    return _MADE / "start"
+
+
 class TritonServer:
     """`repository`: a folder with a folder for each model. `explicit`: models are loaded when they are asked for."""
 
@@ -51,7 +57,7 @@ class TritonServer:
         return self._process.pid
 
     def start(self) -> TritonServer:
-        require_triton()
+        start = start_script()
         arguments = {
             "model-repository": self.repository,
             "http-address": "127.0.0.1",
@@ -65,7 +71,7 @@ class TritonServer:
             "backend-config": f"python,shm-region-prefix-name={self._memory}",
             "model-control-mode": "explicit" if self._explicit else "none",
         }
-        command = [str(_MADE / "start"), *(f"--{name}={value}" for name, value in arguments.items())]
+        command = [str(start), *(f"--{name}={value}" for name, value in arguments.items())]
         environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
