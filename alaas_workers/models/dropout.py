@@ -1,8 +1,8 @@
 """Stochastic passes: dropout alone is active, with one mask for all rows of a batch (ADR 0009).
 
 Gal and Ghahramani 2016, "Dropout as a Bayesian Approximation"; consistent masks as in Kirsch, van Amersfoort and
-Gal 2019, "BatchBALD". A mask depends on the pass, the layer, its call and its shape, so that a row depends on its
-array alone.
+Gal 2019, "BatchBALD". A mask depends on the pass, the layer, its call and its shape (of a sequence not on its
+length), so that a row depends on its array alone.
 """
 
 from __future__ import annotations
@@ -70,8 +70,11 @@ class Masks:
                 self._kept.clear()
                 self._kept_bytes = 0
             *seed, shape = key
+            # Of a sequence (1, L, d), L is no part of the seed: draws come row by row, so that the mask of a longer text
+            # begins with that of a shorter one, and a pass is the same network for both.
+            fixed = shape[2:] if len(shape) == 3 else shape
             # NumPy's draws are the same on every machine; those of a device are not.
-            draws = np.random.default_rng([*seed, *shape]).random(shape, dtype=np.float32)
+            draws = np.random.default_rng([*seed, *fixed]).random(shape, dtype=np.float32)
             self._kept[key] = torch.from_numpy(draws >= share).to(device)
             self._kept_bytes += self._kept[key].nbytes
         return self._kept[key]

@@ -10,7 +10,7 @@ from torch import nn
 
 from alaas.config import ModelConfig
 
-VERSION = 1
+VERSION = 2
 """Of what is computed from a model: count up when features of unchanged weights would differ."""
 
 

@@ -54,6 +54,13 @@ def test_all_rows_of_a_pass_share_its_mask_and_other_passes_have_others() -> Non
     assert not torch.equal(first, second)
 
 
+def test_the_mask_of_a_longer_text_begins_with_that_of_a_shorter_one() -> None:
+    drop = nn.Sequential(nn.Dropout(0.5)).eval()
+    short, long = _passed(drop, torch.ones(2, 5, 16)), _passed(drop, torch.ones(3, 9, 16))
+    assert torch.equal(short[0], long[0, :5])
+    assert not torch.equal(long[0, 0], long[0, 1])  # each token drops something else, as in training
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_the_mean_over_many_passes_is_the_input(share: float) -> None:
     drop, batch = nn.Sequential(nn.Dropout(share)).eval(), torch.ones(1, 500)
