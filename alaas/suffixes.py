@@ -5,7 +5,7 @@ from __future__ import annotations
 SUFFIXES = {
     "vision": frozenset({"png", "jpg", "jpeg", "webp", "gif", "bmp"}),
     "text": frozenset({"txt"}),
-    "audio": frozenset({"wav", "flac", "ogg"}),
+    "audio": frozenset({"wav", "wave", "flac", "ogg", "oga", "opus"}),
 }
 """What the preprocess stage decodes, by modality."""
 
