@@ -30,6 +30,7 @@ _REPLY = re.compile(r"[1-5][0-9]{2}(?:[ -]|$)")
 _CROWDED = re.compile(r"too many|maximum|limit|busy", re.I)
 _NO_RIGHT = re.compile(r"permission|denied|not allowed", re.I)
 _NO_LOGIN = ("530", "532")
+_NO_ENTRY = (*_NO_LOGIN, "521", "534", "550")  # at the login: also "not without TLS"
 _BLOCK_BYTES = 64 * 1024
 
 
@@ -254,7 +255,7 @@ def as_refusal(error: Exception) -> Exception:
     """What is wrong when a connection did not come to be."""
     if _code(error) == "421" or (_code(error) == "530" and _CROWDED.search(str(error))):
         return Refused(is_full=True)
-    return Refused(is_full=False) if _code(error) in _NO_LOGIN else as_failure(error)
+    return Refused(is_full=False) if _code(error) in _NO_ENTRY else as_failure(error)
 
 
 def as_failure(error: Exception) -> SampleError:

@@ -1,7 +1,7 @@
 """ftp:// and ftps://: each sample over one of a few kept connections to its server (docs/ftp.md).
 
 A thread runs each exchange, since only blocking TLS can give a data connection the session of the control connection,
-which many servers ask for (docs/adr/0012).
+which many servers ask for (docs/adr/0014).
 """
 
 from __future__ import annotations

@@ -123,6 +123,7 @@ FAULTS: dict[str, tuple[str, Step, SampleCode, int]] = {
     "is full": ("", b"421 Too many users.\r\n", SampleCode.REMOTE_ERROR, 2),
     "is full and says so at the login": ("PASS", b"530 Too many users.\r\n", SampleCode.REMOTE_ERROR, 2),
     "refuses the login": ("PASS", b"530 Login incorrect.\r\n", SampleCode.FORBIDDEN, 1),
+    "wants TLS": ("USER", b"550 TLS required.\r\n", SampleCode.FORBIDDEN, 1),
     "wants an account": ("PASS", b"332 Need account.\r\n", SampleCode.REMOTE_ERROR, 1),
     "refuses binary": ("TYPE", b"504 Text only.\r\n", SampleCode.REMOTE_ERROR, 1),
     "opens no data port": ("PASV", b"425 Not now.\r\n", SampleCode.REMOTE_ERROR, 2),
