@@ -22,7 +22,7 @@ _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def pages_beneath(roots: Roots, folder: str) -> Generator[list[Listed]]:
-    """The files beneath `folder`, those of one folder by name, folders among them; a page at a time.
+    """The files beneath `folder` in the order of their paths' bytes, as object stores list keys; a page at a time.
 
     Raises SampleError: NOT_FOUND, NOT_ALLOWED, FORBIDDEN for the folder itself. What lies beneath and cannot be read
     is passed over.
@@ -68,10 +68,11 @@ def _names(descriptor: int) -> list[bytes]:
     names: list[bytes] = []
     with os.scandir(descriptor) as entries:
         for entry in entries:
-            names.append(os.fsencode(entry.name))
+            # With its slash a folder sorts as the paths beneath it do.
+            names.append(os.fsencode(entry.name) + b"/" * entry.is_dir(follow_symlinks=False))
             if len(names) > MAX_NAMES:
                 raise SampleError(SampleCode.TOO_LARGE, f"a folder holds more than {MAX_NAMES} names")
-    return sorted(names)
+    return [name.rstrip(b"/") for name in sorted(names)]
 
 
 def _version(roots: Roots, path: bytes, status: os.stat_result) -> str | None:

@@ -13,7 +13,7 @@ import redis
 from sqlalchemy import update
 
 from alaas.errors import Unavailable
-from alaas.jobs import Feature, JobState, ModelCard, Problem, Stage
+from alaas.jobs import Feature, JobRequest, JobState, Listing, ModelCard, Problem, Stage
 from alaas_workers import dispatcher as dispatcher_module
 from alaas_workers.cache import Cache
 from alaas_workers.catalog import Catalog, JobRecord
@@ -487,3 +487,39 @@ def test_datasets_of_two_owners_are_planned_apart(desk: Desk) -> None:
     other = new_job(desk.catalog, dataset_id=new_dataset(desk.catalog, 2, owner="eve"), owner="eve", model="small")
     assert {unit.job for unit in desk.turn()} == {one.id, other.id}
     assert [the_job(desk.ledger, record.id).spec.owner for record in (one, other)] == [OWNER, "eve"]
+
+
+def an_import(desk: Desk, owner: str) -> JobRecord:
+    dataset, _ = desk.catalog.create_dataset(owner, f"{time.monotonic_ns()}")
+    asked = JobRequest(kind="import", dataset_id=dataset.id, listing=Listing(uri="file:///pool/"))
+    return desk.catalog.create_job(owner, asked, model="", strategy=None, max_active=100)[0]
+
+
+def test_an_import_is_one_unit_of_the_selection_and_needs_no_model(desk: Desk) -> None:
+    record = an_import(desk, OWNER)
+    assert desk.turn() == [Unit(record.id, Stage.SELECTION, "all")]
+    assert desk.state(record) is JobState.RUNNING
+    assert desk.turn() == []
+
+
+def test_owners_take_turns_at_imports_and_one_place_is_left_for_selections(desk: Desk) -> None:
+    mine = [an_import(desk, OWNER) for _ in range(3)]
+    theirs = an_import(desk, "another")
+    begun = []
+    while units := desk.turn():
+        assert len(units) == 1
+        begun.append(units[0].job)
+        desk.end(units[0])
+        desk.catalog.finish(units[0].job, JobState.CANCELLED)
+    assert begun == [mine[0].id, theirs.id, mine[1].id, mine[2].id]
+
+
+def test_an_import_that_loses_its_worker_again_and_again_fails_as_an_import(desk: Desk, client: redis.Redis) -> None:
+    record = an_import(desk, OWNER)
+    (unit,) = desk.turn()
+    for attempt in range(desk.config.pipeline.max_attempts):
+        claimed(desk.ledger, unit, f"lost {attempt}")
+        let_run_out(client, unit)
+    desk.dispatcher._sweeper.sweep()
+    desk.turn()
+    assert (desk.state(record), desk.error(record).code) == (JobState.FAILED, "import_crashed")

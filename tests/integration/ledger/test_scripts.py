@@ -361,6 +361,21 @@ def test_a_forgotten_job_leaves_nothing_whatever_its_chunks_were_at(ledger: Ledg
     assert left_over(client) == set()
 
 
+def test_work_that_moved_on_is_forgiven_what_it_lost_before_by_its_holder_only(
+    ledger: Ledger, client: redis.Redis
+) -> None:
+    unit = admitted(ledger)
+    for number in range(3):
+        lost = claimed(ledger, unit, f"lost {number}")
+        let_run_out(client, unit)
+    holder = claimed(ledger, unit, "holder")
+    assert (lost.attempts, holder.attempts) == (3, 4)
+    assert not ledger.forgive(lost)
+    assert ledger.forgive(holder)
+    let_run_out(client, unit)
+    assert claimed(ledger, unit, "next").attempts == 2
+
+
 def test_a_worker_of_a_cancelled_job_changes_nothing_any_more(ledger: Ledger, client: redis.Redis) -> None:
     lease = claimed(ledger, admitted(ledger))
     ledger.cancel("job")
@@ -408,6 +423,7 @@ REPEATED: dict[str, Callable[[Ledger, AtWork], object]] = {
     "end": lambda ledger, work: ledger.done(work.lease, None, GONE, 0.1),
     "send_back": lambda ledger, work: ledger.send_back(work.lease),
     "release": lambda ledger, work: ledger.release(work.lease, 600.0),
+    "forgive": lambda ledger, work: ledger.forgive(work.lease),
     "abandon": lambda ledger, work: ledger.abandon(work.lease.unit, work.lease.token),
     "split": lambda ledger, work: ledger.split(work.lease, 2),
     "fail": lambda ledger, work: ledger.fail("job", PROBLEM),
