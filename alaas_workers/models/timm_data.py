@@ -22,6 +22,8 @@ def as_transform(data: Mapping[str, Any]) -> TransformConfig:
     """`data`: timm's pretrained_cfg, perhaps from a JSON file. Raises UnlikeOurs."""
     channels, height, width = _numbers(data.get("input_size", (3, 224, 224)), "input_size")
     mean, std = _numbers(data.get("mean"), "mean"), _numbers(data.get("std"), "std")
+    if not all(map(math.isfinite, (*mean, *std))) or min(std, default=1) <= 0:
+        raise UnlikeOurs(f"its mean is {mean!r:.40} and its std {std!r:.40}")
     if channels != 3 or len(mean) != 3 or len(std) != 3:
         raise UnlikeOurs(f"it takes images of {channels:g} channels, and ours have 3")
     resize, crop = _geometry(int(height), int(width), data)

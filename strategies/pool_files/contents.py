@@ -15,7 +15,10 @@ from strategies.base import Pool
 from strategies.errors import StrategyError
 from strategies.features import LABELLED_PREFIX
 
-POOL_FEATURES = frozenset({"probabilities", "embeddings", "passes", "committee", "pass_sums", "boundary_distances"})
+POOL_FEATURES = frozenset(
+    {"probabilities", "label_probabilities", "box_scores", "embeddings", "passes", "committee", "pass_sums"}
+    | {"boundary_distances"}
+)
 LABELLED_FEATURES = frozenset({"labelled_embeddings", "labelled_classes"})
 IDS, SOURCES = "ids", "sources"
 TEXTS = {IDS, SOURCES}

@@ -106,6 +106,8 @@ def _three(said: Mapping[str, Any], key: str) -> tuple[float, float, float]:
     if not isinstance(values, list) or len(values) != 3 or not all(isinstance(each, int | float) for each in values):
         raise UnlikeOurs(f"it does not give {key} as three numbers")
     red, green, blue = map(float, values)
+    if not all(map(math.isfinite, values)) or (key == "image_std" and min(values) <= 0):
+        raise UnlikeOurs(f"its {key} is {values!r:.60}")
     return red, green, blue
 
 

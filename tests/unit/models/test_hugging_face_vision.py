@@ -208,6 +208,8 @@ def test_what_the_file_says_becomes_our_transform(said: dict[str, Any], told: di
         ({"do_center_crop": True, "crop_size": {"height": 3, "width": 4}}, "squares"),
         ({"image_mean": None}, "image_mean"),
         ({"image_std": [0.5]}, "image_std"),
+        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
+        ({"image_mean": [0.5, float("nan"), 0.5]}, "image_mean"),
         ({"size": {"shortest_edge": 224}, "crop_pct": 0.01}, "resizes to 22400"),
         ({"size": {"shortest_edge": 224}, "crop_pct": "x"}, "crop_pct"),
     ],

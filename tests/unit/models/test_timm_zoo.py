@@ -170,6 +170,8 @@ def test_its_ways_to_crop_are_ours(data: dict[str, Any], resize: Any, crop: Any)
         ({"input_size": [3, 96, 64]}, "crops squares"),
         ({"input_size": 96}, "input_size"),
         ({"mean": None}, "mean"),
+        ({"std": [0.5, 0.0, 0.5]}, "std"),
+        ({"mean": [float("inf")] * 3}, "mean"),
         ({"crop_pct": 2}, "crop_pct"),
         ({"crop_pct": "x"}, "crop_pct"),
     ],

@@ -313,3 +313,10 @@ def test_a_zip_of_another_compression_or_with_a_member_twice_is_refused() -> Non
         for _ in range(2):
             archive.writestr("ids.npy", npy_bytes(np.array(IDS)))
     assert "twice" in refused(file).detail
+
+
+def test_scores_of_labels_and_of_boxes_are_known_whatever_the_strategy_needs() -> None:
+    """One file for both strategies: each takes its own."""
+    for name in ("label_probabilities", "box_scores"):
+        for file in (npz(ids=np.array(IDS), **{name: ROWS}), parquet(id=IDS, **{name: ROWS.tolist()})):
+            assert read(file).pool(0).features[name].shape == ROWS.shape
