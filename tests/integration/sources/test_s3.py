@@ -296,6 +296,23 @@ class TestCredentials:
         assert found == [SampleCode.UNREACHABLE] * 100
         assert time.monotonic() - started < 3.0
 
+    def test_a_chunk_that_is_given_up_leaves_the_lookup_to_the_others(
+        self, aws: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keys = json.dumps({"Version": 1, "AccessKeyId": "KEY", "SecretAccessKey": "s"})
+        (tmp_path / "program.py").write_text(f"import time\ntime.sleep(0.5)\nprint({keys!r})\n")
+        _use_program(monkeypatch, tmp_path, f"{sys.executable} {tmp_path / 'program.py'}")
+
+        async def one_of_two(endpoint: str) -> bytes:
+            source = s3_source.S3Source(at(endpoint, tmp_path))
+            given_up, other = (asyncio.create_task(source.fetch("s3://bucket/a", "me")) for _ in range(2))
+            await asyncio.sleep(0.1)
+            given_up.cancel()
+            return (await other).data
+
+        with WebServer({"*": answer(b"x", **DATED)}) as server:
+            assert asyncio.run(one_of_two(server.uri(""))) == b"x"
+
 
 def _use_program(monkeypatch: pytest.MonkeyPatch, folder: Path, command: str) -> None:
     """Credentials come from what a program prints."""
