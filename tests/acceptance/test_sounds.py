@@ -64,7 +64,7 @@ def fitted(batch: torch.Tensor, classes: torch.Tensor) -> SoundNet:
     network = SoundNet().train()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     for _ in range(15):
-        for rows in torch.randperm(len(batch)).split(40):
+        for rows in torch.randperm(len(batch)).reshape(-1, 40):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(network(batch[rows]), classes[rows])
             loss.backward()  # type: ignore[no-untyped-call]
