@@ -49,6 +49,7 @@ POOLS = {
     Stage.SELECTION: "prefork",
 }
 _SIGN_OF_LIFE_S = 3.0
+_REFRESH_S = 5.0
 _CHUNKS_PER_CHILD = 1000  # then a decoding child is replaced, so that a leak in a codec stays small
 
 
@@ -162,6 +163,8 @@ class StageWorker:
         threading.Thread(target=self._show_life, name="life", daemon=True).start()
         if self.stage is Stage.INFERENCE:
             threading.Thread(target=self._load_first_model, name="first-model", daemon=True).start()
+            if any(model.is_on_triton for model in self.config.models.values()):
+                threading.Thread(target=self._refresh_models, name="models", daemon=True).start()
 
     def _load_first_model(self) -> None:
         from alaas_workers.model_cards import ModelCards
@@ -172,6 +175,15 @@ class StageWorker:
             self.describe(self.config.default_model)
         except Unavailable as error:
             logger.warning("the first model is loaded at the first job: %s", error)
+
+    def _refresh_models(self) -> None:
+        """A server's models change while no job looks at them: what is known of them is seconds old at most."""
+        _, work = self._made()
+        while not self._stopping.wait(_REFRESH_S):
+            try:
+                work.refresh()  # type: ignore[attr-defined]  # only inference knows models
+            except Unavailable as error:
+                logger.warning("the models' cards are not refreshed: %s", error)
 
     def _on_child(self, **_: object) -> None:
         if self.stage is Stage.PREPROCESS:

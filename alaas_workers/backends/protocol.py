@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back threads and device memory. Safe to call twice."""
+
+
+@runtime_checkable
+class RemoteBackend(Backend, Protocol):
+    """One whose model runs where it may change without us."""
+
+    def check(self) -> None:
+        """Raises EngineChanged where the model is not the one that `card` tells of, and EngineAway."""
 
 
 def bad_rows(features: dict[Feature, Rows]) -> npt.NDArray[np.bool_]:

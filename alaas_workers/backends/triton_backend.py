@@ -66,7 +66,7 @@ class TritonBackend:
         out = empty_rows(self.card, features, len(arrays))
         if not out or not arrays:
             return out
-        self._check_unchanged()
+        self.check()
         waiting: deque[tuple[list[int], Future[Answer | None]]] = deque()
         try:
             for rows in cut([array.shape for array in arrays], self._transform.input_shape, self._fit.rows):
@@ -78,7 +78,7 @@ class TritonBackend:
         finally:
             for _, future in waiting:
                 future.cancel()
-        self._check_unchanged()
+        self.check()
         return blank_bad_rows(out)
 
     def close(self) -> None:
@@ -98,7 +98,8 @@ class TritonBackend:
             raise self._judge.error("name", "what the Triton server tells of it is not understood") from error
         return served
 
-    def _check_unchanged(self) -> None:
+    def check(self) -> None:
+        """See `RemoteBackend.check`."""
         try:
             served = self._look()
         except ModelError as error:
@@ -118,7 +119,7 @@ class TritonBackend:
         except NotServed as error:
             raise EngineChanged(error.detail) from error
         except Refused:
-            self._check_unchanged()
+            self.check()
             if self._transform.input_size is not None:
                 raise
             return None  # without one size for all, a sample may have one that this model does not take

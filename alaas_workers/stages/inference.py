@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alaas.config import Config
 from alaas.errors import AlaasError, ModelError, SampleCode, Transient
 from alaas.jobs import Feature, ModelCard
-from alaas_workers.backends import ENGINES, EngineAway, EngineChanged, engine_of, open_backend
+from alaas_workers.backends import ENGINES, EngineAway, EngineChanged, RemoteBackend, engine_of, open_backend
 from alaas_workers.cache import Cache, FeatureKeys, split_packs, unpack
 from alaas_workers.ledger import FailedAt, JobSpec, Lease
 from alaas_workers.model_cards import ModelCards
@@ -33,6 +33,7 @@ class Inference:
         self._cache = Cache.open(config)
         self._cards = ModelCards.open(config)
         self._backends: dict[str, Backend] = {}
+        self._remote: set[str] = set()  # models on Triton that were asked for here
         # One at a time of each engine: a server that is silent must not keep other models from being loaded.
         self._locks = {engine: threading.Lock() for engine in ENGINES}
 
@@ -49,6 +50,20 @@ class Inference:
             self._cards.publish(ModelCard(name=model, modality=modality, error=error.detail))
         except Transient as error:
             logger.warning("model %s: %s; asked again later", model, error)
+
+    def refresh(self) -> None:
+        """Publish anew the cards of models that were looked at here, and run where they may change without us."""
+        for model in sorted(self._remote):
+            backend = self._backends.get(model)
+            try:
+                if isinstance(backend, RemoteBackend):
+                    backend.check()
+            except EngineChanged:
+                self._forget(model)
+            except EngineAway:
+                continue  # what is known of it holds until it is back
+            if model not in self._backends:
+                self.describe(model)
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:
         spec = lease.spec
@@ -80,7 +95,7 @@ class Inference:
         try:
             features = backend.infer(arrays, spec.features, progress)
         except EngineChanged as error:
-            self._forget(spec.model, backend)
+            self._forget(spec.model)
             raise NotNow(f"the model {spec.model} is another than it was: {error.detail}") from error
         good = _rows_are_finite(features, len(arrays))
         for feature, rows in features.items():
@@ -110,16 +125,18 @@ class Inference:
         return backend
 
     def _backend(self, model: str) -> Backend:
-        with self._locks[engine_of(settings_of(model, self._config))]:
+        settings = settings_of(model, self._config)
+        if settings.is_on_triton:
+            self._remote.add(model)
+        with self._locks[engine_of(settings)]:
             if model not in self._backends:
                 self._backends[model] = open_backend(model, self._config)
             return self._backends[model]
 
-    def _forget(self, model: str, backend: Backend) -> None:
+    def _forget(self, model: str) -> None:
         """Open it anew next time. Not closed: another thread's chunk may be with it."""
         with self._locks[engine_of(settings_of(model, self._config))]:
-            if self._backends.get(model) is backend:
-                del self._backends[model]
+            self._backends.pop(model, None)
 
 
 def _rows_are_finite(features: Mapping[Feature, NDArray[np.float32]], count: int) -> NDArray[np.bool_]:

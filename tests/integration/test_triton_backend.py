@@ -19,7 +19,9 @@ from alaas.errors import ModelError
 from alaas.jobs import Feature
 from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend, triton_health
 from alaas_workers.backends.triton_health import TritonHealth
+from alaas_workers.model_cards import ModelCards
 from alaas_workers.models import transform_for
+from alaas_workers.stages.inference import Inference
 from tests.support.images import jpeg
 from tests.support.triton_models import CLASSES, CODE, SIDE, TRANSFORM, WIDTH, pbtxt, triton_config, write_model
 from tests.support.triton_server import TritonServer
@@ -334,3 +336,27 @@ def test_asking_a_silent_server_for_its_readiness_holds_nobody_up() -> None:
 
 def test_readiness_says_nothing_where_no_model_is_on_triton() -> None:
     assert TritonHealth(parse_config({})).look() is None
+
+
+def test_what_is_known_of_a_model_follows_the_server_while_no_job_looks(
+    triton: TritonServer, changing: str, redis_url: str
+) -> None:
+    raw = triton_config(triton.grpc, changing, {"attempts": 1}).model_dump(mode="json", exclude_none=True)
+    config = parse_config(raw | {"broker": {"url": redis_url}, "cache": {"url": redis_url}})
+    inference, cards = Inference(config), ModelCards.open(config)
+    inference.refresh()
+    assert cards.get("m").fingerprint is None  # nobody has asked for it
+    inference.describe("m")
+    first = cards.get("m")
+    write_model(triton.repository, changing, pbtxt(seed="1", alaas_fingerprint="cd"))
+    triton.load(changing)
+    inference.refresh()
+    assert None is not cards.get("m").fingerprint != first.fingerprint
+    triton.unload(changing)
+    deadline = time.monotonic() + 10  # it is still there for a moment
+    while (error := cards.get("m").error) is None and time.monotonic() < deadline:
+        inference.refresh()
+    assert error is not None and "no such model" in error
+    triton.load(changing)
+    inference.refresh()
+    assert cards.get("m").fingerprint is not None and cards.get("m").error is None
