@@ -75,7 +75,7 @@ class Import:
         if not tally.received:
             self._catalog.finish(record.id, JobState.FAILED, error=_nothing_found(listing))
             return
-        report = _report(record, tally.imported(listing.uri), len(tally))
+        report = _report(record, tally.imported(listing.uri), tally.samples)
         self._catalog.finish(record.id, JobState.SUCCEEDED, report=report, repeated=tally.repeated)
 
     def _until_late(self, progress: Callable[[], None]) -> Callable[[], None]:
@@ -136,7 +136,8 @@ class Tally:
     labelled: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: list[SkippedRow] = field(default_factory=list)
-    _met: bytearray = field(default_factory=bytearray)  # a bit for each ordinal
+    _met: _Ordinals = field(default_factory=lambda: _Ordinals())
+    _with_label: _Ordinals = field(default_factory=lambda: _Ordinals())
 
     def add(self, rows: Iterable[Row], ordinals: Iterable[int]) -> None:
         """`ordinals`: of the rows that are samples, in order."""
@@ -147,11 +148,10 @@ class Tally:
                 self._skip(row)
                 continue
             ordinal = next(places)
-            is_first = self._meet(ordinal)
-            is_new = ordinal >= self.pool_size
+            is_first, is_new = self._met.add(ordinal), ordinal >= self.pool_size
             self.added += is_first and is_new
             self.repeated += is_new and not is_first
-            self.labelled += is_first and row.sample.label is not None
+            self.labelled += row.sample.label is not None and self._with_label.add(ordinal)
 
     def _skip(self, row: Row) -> None:
         self.skipped[row.code] += 1
@@ -159,18 +159,10 @@ class Tally:
             shown = row.value[:SHOWN].encode(errors="backslashreplace").decode()
             self.examples.append(SkippedRow(row=row.number, code=row.code, detail=DETAILS[row.code], value=shown))
 
-    def _meet(self, ordinal: int) -> bool:
-        """True the first time."""
-        byte, bit = ordinal >> 3, 1 << (ordinal & 7)
-        if byte >= len(self._met):
-            self._met.extend(bytes(byte + 1 - len(self._met) + 4096))
-        is_first = not self._met[byte] & bit
-        self._met[byte] |= bit
-        return is_first
-
-    def __len__(self) -> int:
-        """Distinct samples of the listing."""
-        return self._met.count(0) and sum(byte.bit_count() for byte in self._met)
+    @property
+    def samples(self) -> int:
+        """Distinct ones of the listing."""
+        return self._met.count
 
     def imported(self, uri: str) -> Imported:
         return Imported(
@@ -182,6 +174,24 @@ class Tally:
             skipped=dict(sorted(self.skipped.items())),
             examples=self.examples,
         )
+
+
+class _Ordinals:
+    """A set of them, a bit each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._bits = bytearray()
+
+    def add(self, ordinal: int) -> bool:
+        """True the first time."""
+        byte, bit = ordinal >> 3, 1 << (ordinal & 7)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 4096 - len(self._bits)))
+        is_first = not self._bits[byte] & bit
+        self._bits[byte] |= bit
+        self.count += is_first
+        return is_first
 
 
 def batched(rows: Iterator[Row]) -> Iterator[list[Row]]:

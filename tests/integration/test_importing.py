@@ -342,7 +342,7 @@ def test_a_catalog_that_is_away_for_a_moment_is_waited_for(bench: Bench, monkeyp
 def test_a_manifest_that_takes_too_much_memory_fails_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "MEMORY_BYTES", 50 * 1024**2)
     file = io.BytesIO()
-    pq.write_table(pa.table({"uri": ["x" * 400_000_000]}), file)
+    pq.write_table(pa.table({"uri": ["x" * 120_000_000]}), file)
     error = bench.error(bench.dataset(), bench.put("m.parquet", file.getvalue()))
     assert error.code in ("too_large", "manifest_error")
     assert bench.run(bench.dataset(), bench.put("m.csv", b"uri\na.jpg\n")).added == 1
