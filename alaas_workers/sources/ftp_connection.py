@@ -19,6 +19,7 @@ from typing import Any
 from alaas.config.schema import FtpSourceConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources.failures import failure, transient_failure
+from alaas_workers.sources.ftp_failures import NO_LOGIN, Nonsense, Stale, as_failure, as_refusal, code_of
 
 MAX_REPLY_LINES = 256
 """Of one reply, each no longer than ftplib's 8 KB; a greeting has tens of lines."""
@@ -27,26 +28,7 @@ LOWEST_DATA_PORT = 1024
 """Servers take data connections on ports of no service of its own."""
 
 _REPLY = re.compile(r"[1-5][0-9]{2}(?:[ -]|$)")
-_CROWDED = re.compile(r"too many|maximum|limit|busy", re.I)
-_NO_RIGHT = re.compile(r"permission|denied|not allowed", re.I)
-_NO_LOGIN = ("530", "532")
-_NO_ENTRY = (*_NO_LOGIN, "521", "534", "550")  # at the login: also "not without TLS"
 _BLOCK_BYTES = 64 * 1024
-
-
-class Stale(Exception):
-    """A kept connection turned out to be closed before it did anything: a fresh one may do."""
-
-
-class Nonsense(ftplib.Error):
-    """What the server says is no FTP that a client could follow."""
-
-
-class Refused(Exception):
-    """The server took no more users, or not this login."""
-
-    def __init__(self, is_full: bool) -> None:
-        self.is_full = is_full
 
 
 class Connection(ftplib.FTP):
@@ -61,6 +43,7 @@ class Connection(ftplib.FTP):
         self._tls: ssl.SSLContext | None = None
         self._data: socket.socket | None = None
         self._is_cut = self._has_answered = False
+        self._is_at_home = True
         self._lines_left = 0
         self._in_use = threading.Lock()
 
@@ -111,7 +94,7 @@ class Connection(ftplib.FTP):
             try:
                 return self._transfer(f"MLSD {folder}" if folder else "MLSD", max_bytes)[0]
             except ftplib.error_perm as error:
-                if _code(error) not in ("500", "502", "504"):
+                if code_of(error) not in ("500", "502", "504"):
                     raise
                 return None
 
@@ -119,9 +102,11 @@ class Connection(ftplib.FTP):
         """What LIST tells of a folder, from within it: in LIST's own argument, servers expand `*` and read options."""
         with self._exchange():
             home = self.pwd() or "/"
+            self._is_at_home = False  # until it is back there, no path means what it should
             self.voidcmd(f"CWD {folder or home}")
             lines = self._transfer("LIST", max_bytes)[0]
             self.voidcmd(f"CWD {home}")
+            self._is_at_home = True
             return lines
 
     def is_alive(self) -> bool:
@@ -189,7 +174,9 @@ class Connection(ftplib.FTP):
                 yield
                 self.is_clean = True
             except (ftplib.Error, OSError, EOFError, ValueError) as error:
-                self.is_clean = isinstance(error, ftplib.error_perm) and _code(error) not in _NO_LOGIN
+                self.is_clean = (
+                    isinstance(error, ftplib.error_perm) and code_of(error) not in NO_LOGIN and self._is_at_home
+                )
                 raise (as_refusal(error) if is_opening else self._as_failure(error)) from None
             except SampleError as error:
                 self.is_clean = error.sample_code is SampleCode.EMPTY
@@ -207,6 +194,7 @@ class Connection(ftplib.FTP):
 
     def _connected(self, addresses: Sequence[tuple[Any, ...]]) -> socket.socket:
         for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
+            self._stop_if_cut()
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.settimeout(self.timeout)
@@ -247,31 +235,8 @@ class Connection(ftplib.FTP):
             return None
 
     def _as_failure(self, error: Exception) -> Exception:
-        is_gone = isinstance(error, EOFError | ConnectionError) or _code(error) == "421"
+        is_gone = isinstance(error, EOFError | ConnectionError) or code_of(error) == "421"
         return Stale() if is_gone and self.is_kept and not self._has_answered else as_failure(error)
-
-
-def as_refusal(error: Exception) -> Exception:
-    """What is wrong when a connection did not come to be."""
-    if _code(error) == "421" or (_code(error) == "530" and _CROWDED.search(str(error))):
-        return Refused(is_full=True)
-    return Refused(is_full=False) if _code(error) in _NO_ENTRY else as_failure(error)
-
-
-def as_failure(error: Exception) -> SampleError:
-    """What is wrong with a sample, by the error of ftplib, the socket or TLS."""
-    if isinstance(error, ftplib.error_perm):
-        if _code(error) in _NO_LOGIN or _NO_RIGHT.search(str(error)):
-            return failure(SampleCode.FORBIDDEN)
-        # 550 stands for both; some servers answer 501 and 553 to a path that they cannot have.
-        return failure(SampleCode.NOT_FOUND if _code(error) in ("501", "550", "553") else SampleCode.REMOTE_ERROR)
-    if isinstance(error, ftplib.error_temp | EOFError | ConnectionResetError | BrokenPipeError | ssl.SSLEOFError):
-        return transient_failure(SampleCode.REMOTE_ERROR)
-    if isinstance(error, ssl.SSLError):
-        return failure(SampleCode.UNREACHABLE)  # a bad certificate, no TLS at all: both stay so
-    if isinstance(error, OSError):
-        return transient_failure(SampleCode.UNREACHABLE)
-    return failure(SampleCode.REMOTE_ERROR)  # it speaks something else
 
 
 def wire(text: str | bytes) -> str:
@@ -288,7 +253,3 @@ def _received(sock: socket.socket, max_bytes: int) -> bytes:
         if size > max_bytes:
             raise failure(SampleCode.TOO_LARGE)
     return b"".join(parts)
-
-
-def _code(error: Exception) -> str:
-    return str(error)[:3] if isinstance(error, ftplib.Error) else ""

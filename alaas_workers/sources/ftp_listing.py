@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from alaas.errors import SampleCode
 from alaas_workers.sources.failures import failure
+
+MAX_LINE_BYTES = 8192
+MAX_ENTRIES = 1_000_000
+"""Of one folder, which is held whole so that its order stays."""
 
 # A name that leads elsewhere, or that no command could carry.
 _NO_NAME = re.compile(rb"\.{1,2}|.*[/\x00-\x1f\x7f].*|", re.S)
@@ -44,13 +49,22 @@ def from_lines(listing: bytes) -> list[Entry]:
     return _by_name(_entry_of_line(line) for line in _lines(listing) if not line.startswith(b"total "))
 
 
-def _lines(listing: bytes) -> list[bytes]:
-    return [line for line in (line.rstrip(b"\r") for line in listing.split(b"\n")) if line]
+def _lines(listing: bytes) -> Iterator[bytes]:
+    for line in io.BytesIO(listing):
+        if len(line) > MAX_LINE_BYTES:
+            raise failure(SampleCode.REMOTE_ERROR)
+        if bare := line.rstrip(b"\r\n"):
+            yield bare
 
 
 def _by_name(entries: Iterable[Entry | None]) -> list[Entry]:
-    good = (entry for entry in entries if entry is not None and not _NO_NAME.fullmatch(entry.name))
-    return sorted({entry.name: entry for entry in good}.values(), key=lambda entry: entry.name)
+    good: dict[bytes, Entry] = {}
+    for entry in entries:
+        if entry is not None and not _NO_NAME.fullmatch(entry.name):
+            good[entry.name] = entry
+        if len(good) > MAX_ENTRIES:
+            raise failure(SampleCode.TOO_LARGE)
+    return [good[name] for name in sorted(good)]
 
 
 def _entry_of_facts(line: bytes) -> Entry | None:

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 from alaas.errors import SampleCode
 from alaas_workers.sources.failures import failure, transient_failure
-from alaas_workers.sources.ftp_connection import Connection, Refused
+from alaas_workers.sources.ftp_connection import Connection
+from alaas_workers.sources.ftp_failures import Refused
 
 IDLE_S = 20.0
 """Between two chunks of a job there may be seconds; a server gives a silent user minutes."""

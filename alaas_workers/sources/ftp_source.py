@@ -17,14 +17,17 @@ from typing import Any, TypeVar
 
 from alaas.config import Config
 from alaas.config.schema import FtpLogin
-from alaas.errors import SampleCode, SampleError
-from alaas_workers.sources import ftp_listing
+from alaas.errors import SampleCode
 from alaas_workers.sources.addresses import AddressRules
 from alaas_workers.sources.base import Fetched, Listed
+from alaas_workers.sources.deadlines import deadline
 from alaas_workers.sources.failures import failure, transient_failure
-from alaas_workers.sources.ftp_connection import Connection, Stale, wire
+from alaas_workers.sources.ftp_connection import Connection, wire
+from alaas_workers.sources.ftp_failures import Stale
+from alaas_workers.sources.ftp_folders import entries_of, files_beneath
+from alaas_workers.sources.ftp_listing import Entry
 from alaas_workers.sources.ftp_pool import ServerConnections
-from alaas_workers.sources.uris import FtpPlace, FtpServer, ftp_place, ftp_uri, scheme_of
+from alaas_workers.sources.uris import FtpServer, ftp_place
 
 T = TypeVar("T")
 
@@ -38,10 +41,6 @@ MAX_ADDRESSES = 4
 """Of one name, tried one after the other."""
 
 IMPLICIT_TLS_PORT = 990
-MAX_LISTING_BYTES = 64 * 1024 * 1024
-MAX_FOLDERS = 100_000
-MAX_DEPTH = 32
-PAGE = 1000
 
 
 class FtpSource:
@@ -65,17 +64,17 @@ class FtpSource:
         return Fetched(await self._ask(place.server, lambda connection: connection.read(path, self._max_bytes)), "")
 
     async def pages(self, prefix: str, owner: str) -> AsyncGenerator[list[Listed]]:
-        """Folder by folder, files before folders, each by name. Raises SampleError as every source does."""
+        """Folder by folder, each read as a whole. Raises SampleError as every source does."""
         place = ftp_place(prefix)
         self._check_allowed(place.server, place.path)
-        top = place.path if place.path.endswith(b"/") or not place.path else place.path + b"/"
-        found_any = False
-        async for files in self._walk(place.server, top):
-            for start in range(0, len(files), PAGE):
-                found_any = True
-                yield files[start : start + PAGE]
-        if not found_any:
-            raise failure(SampleCode.NOT_FOUND)
+        if place.path and not place.path.endswith(b"/"):
+            place = place._replace(path=place.path + b"/")
+
+        async def entries_in(folder: bytes) -> list[Entry]:
+            return await self._ask(place.server, partial(entries_of, folder=folder))
+
+        async for page in files_beneath(place, entries_in):
+            yield page
 
     async def close(self) -> None:
         for server in self._servers.values():
@@ -83,38 +82,18 @@ class FtpSource:
         self._servers.clear()
         self._threads.shutdown(wait=False)
 
-    async def _walk(self, server: FtpServer, top: bytes) -> AsyncGenerator[list[Listed]]:
-        waiting, seen = [(top, 0)], set[str]()
-        folders = 0
-        while waiting:
-            folder, depth = waiting.pop()
-            entries = await self._ask(server, partial(_entries, folder=folder))
-            named = [(ftp_uri(FtpPlace(server, folder + entry.name)), entry) for entry in entries]
-            yield [Listed(uri, entry.version) for uri, entry in named if not entry.is_folder and _is_readable(uri)]
-            inner = [
-                entry for uri, entry in named if entry.is_folder and entry.identity not in seen and _is_readable(uri)
-            ]
-            seen.update(entry.identity for entry in inner if entry.identity)
-            folders += len(inner)
-            if inner and (depth == MAX_DEPTH or folders > MAX_FOLDERS):
-                raise failure(SampleCode.REMOTE_ERROR)  # links in a loop, or a server that makes folders up
-            waiting.extend((folder + entry.name + b"/", depth + 1) for entry in reversed(inner))
-
     async def _ask(self, server: FtpServer, call: Callable[[Connection], T]) -> T:
         """One exchange, on a kept connection if there is one that still works."""
         while True:
             async with self._connections(server).borrow() as connection:
                 try:
-                    return await self._in_time(connection, partial(call, connection))
+                    return await self._in_time(partial(call, connection))
                 except Stale:
                     continue  # the next one that is kept, in the end a fresh one, which is never stale
 
-    async def _in_time(self, connection: Connection, call: Callable[[], T]) -> T:
-        try:
-            async with asyncio.timeout(self._config.total_timeout_s):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except TimeoutError:  # whoever drips for so long will do so again
-            raise failure(SampleCode.UNREACHABLE) from None
+    async def _in_time(self, call: Callable[[], T]) -> T:
+        async with deadline(self._config):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _connections(self, server: FtpServer) -> ServerConnections:
         found = self._servers.pop(server, None)
@@ -130,7 +109,7 @@ class FtpSource:
         addresses = await self._addresses(server)
         login = self._logins.get(server)
         try:
-            await self._in_time(connection, partial(self._sign_in, connection, server, addresses, login))
+            await self._in_time(partial(self._sign_in, connection, server, addresses, login))
             return connection
         except BaseException:
             connection.cut()
@@ -179,18 +158,3 @@ class FtpSource:
         folders = (prefix.rstrip("/").encode() + b"/" for prefix in login.prefixes)
         if not any((b"/" + path).startswith(folder) for folder in folders):
             raise failure(SampleCode.NOT_ALLOWED)
-
-
-def _is_readable(uri: str) -> bool:
-    try:
-        return scheme_of(uri) != "" and ftp_place(uri).path != b""
-    except SampleError:
-        return False
-
-
-def _entries(connection: Connection, folder: bytes) -> list[ftp_listing.Entry]:
-    asked = wire(folder.rstrip(b"/") or folder)
-    facts = connection.list_facts(asked, MAX_LISTING_BYTES)
-    if facts is not None:
-        return ftp_listing.from_facts(facts)
-    return ftp_listing.from_lines(connection.list_lines(asked, MAX_LISTING_BYTES))

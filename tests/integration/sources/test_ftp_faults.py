@@ -11,7 +11,7 @@ import pytest
 
 from alaas.config import Config
 from alaas.errors import SampleCode, SampleError
-from alaas_workers.sources import Fetched, Sources, ftp_pool, ftp_source
+from alaas_workers.sources import Fetched, Sources, ftp_folders, ftp_listing, ftp_pool, ftp_source
 from alaas_workers.sources.base import Listed
 from alaas_workers.sources.failures import DETAILS
 from tests.support.scripted_ftp import ScriptedFtp, Session, Step, reset
@@ -368,16 +368,21 @@ class TestListing:
         assert self.code(tmp_path, deeper) is SampleCode.REMOTE_ERROR
 
     def test_a_list_without_end_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ftp_source, "MAX_LISTING_BYTES", 100_000)
+        monkeypatch.setattr(ftp_folders, "MAX_LISTING_BYTES", 100_000)
         assert self.code(tmp_path, data_never_ends) is SampleCode.TOO_LARGE
 
+    def test_too_many_files_in_a_folder_are_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ftp_listing, "MAX_ENTRIES", 10)
+        tree = folders(pool=[f"{FILE} {number}" for number in range(11)])
+        assert self.code(tmp_path, tree) is SampleCode.TOO_LARGE
+
     def test_too_many_folders_are_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ftp_source, "MAX_FOLDERS", 10)
+        monkeypatch.setattr(ftp_folders, "MAX_FOLDERS", 10)
         tree = folders(pool=[f"type=dir; {number}" for number in range(11)])
         assert self.code(tmp_path, tree) is SampleCode.REMOTE_ERROR
 
     @pytest.mark.parametrize(
-        "text", [b"<html>\r\n", b"type=file;a\r\n", b"\xff" * 50, b"-rw-r--r-- 1 a a 4 Jan 1 a\r\n"]
+        "text", [b"<html>\r\n", b"type=file;a\r\n", b"\xff" * 50, b"a=b;" * 9999, b"-rw-r--r-- 1 a a 4 Jan 1 a\r\n"]
     )
     def test_what_is_no_list_is_an_error(self, text: bytes, tmp_path: Path) -> None:
         assert self.code(tmp_path, sends(text)) is SampleCode.REMOTE_ERROR
@@ -416,3 +421,12 @@ class TestListing:
             sources.close()
             words = [word for word in server.commands if word.split(" ")[0] in ("LIST", "CWD", "PWD", "RETR")]
             assert words == ["PWD", "CWD -R *.jpg", "LIST", "CWD /home", "RETR a"]
+
+    def test_in_lines_that_break_off_leaves_no_connection_in_another_folder(self, tmp_path: Path) -> None:
+        with ScriptedFtp({"LIST": b"550 Permission denied.\r\n"}, {"a": b"jpeg"}) as server:
+            sources = Sources(config_of(tmp_path, connections=1))
+            with pytest.raises(SampleError):
+                list(sources.pages(server.uri("private/"), "me"))
+            assert sources.fetch_all([server.uri("a")], "me") == [Fetched(b"jpeg", "")]
+            sources.close()
+            assert server.connections == 2
