@@ -194,7 +194,7 @@ class Pushing(Waiting):
         for key in keys if are_texts else checked_uris(keys, "labels"):
             if key in sent or _SAMPLE_ID.fullmatch(key):
                 yield sent.get(key, key)
-            elif are_texts and not _URI.match(key):
+            elif are_texts and (not _URI.match(key) or any(map(str.isspace, key))):  # "Update: ..." is no URI
                 yield next(self._sent_texts(checked_texts([key], "labels")))
             else:
                 yield next(self._sent([key]))

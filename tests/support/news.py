@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ LENGTH, WIDTH = 64, 64
 
 
 def write_news_model(folder: Path, texts: Sequence[str], classes: NDArray[np.int64]) -> Path:
-    """A WordPiece tokenizer learnt from `texts`, and a BERT of one layer trained on them for three epochs."""
+    """A WordPiece tokenizer learnt from `texts`, and a BERT of one layer trained on them for four epochs."""
     tokenizer = _tokenizer(texts)
     model = bert(
         "BertForSequenceClassification",
@@ -26,7 +27,8 @@ def write_news_model(folder: Path, texts: Sequence[str], classes: NDArray[np.int
         intermediate_size=2 * WIDTH,
         max_position_embeddings=LENGTH,
     )
-    _train(model, tokenizer, texts, classes)
+    with one_thread():
+        _train(model, tokenizer, texts, classes)
     model.save_pretrained(folder)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -34,6 +36,17 @@ def write_news_model(folder: Path, texts: Sequence[str], classes: NDArray[np.int
     settings = {"model_max_length": LENGTH, "pad_token": "[PAD]", "tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Of matrices as small as these, several threads mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _tokenizer(texts: Sequence[str]) -> Tokenizer:
@@ -49,16 +62,14 @@ def _tokenizer(texts: Sequence[str]) -> Tokenizer:
 
 
 def _train(model: torch.nn.Module, tokenizer: Tokenizer, texts: Sequence[str], classes: NDArray[np.int64]) -> None:
-    tokenizer.enable_truncation(LENGTH)
+    tokenizer.enable_truncation(40)  # the rest of a text teaches little more, and takes long
     tokenizer.enable_padding()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, fused=True)
     rng = np.random.default_rng(0)
     model.train()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of so small matrices, several mostly wait for one another
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for _ in range(3):
+        for _ in range(4):
             for rows in np.array_split(rng.permutation(len(texts)), len(texts) // 32):
                 encoded = tokenizer.encode_batch([texts[row] for row in rows])
                 ids = torch.tensor([each.ids for each in encoded])
@@ -66,5 +77,4 @@ def _train(model: torch.nn.Module, tokenizer: Tokenizer, texts: Sequence[str], c
                 optimizer.zero_grad()
                 model(input_ids=ids, attention_mask=mask, labels=torch.tensor(classes[rows])).loss.backward()
                 optimizer.step()
-    torch.set_num_threads(threads)
     model.eval()
