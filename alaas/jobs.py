@@ -332,17 +332,21 @@ class ModelCard(Strict):
 
     name: str
     modality: str
-    fingerprint: str | None = None
-    transform: str | None = None
+    fingerprint: str | None = Field(
+        default=None, description="SHA-256 over weights, transform and head; null: not loaded"
+    )
+    transform: str | None = Field(default=None, description="digest of how bytes become its input")
     classes: int | None = Field(default=None, description="or labels; of a detector with the background, where known")
     boxes: int | None = Field(default=None, description="of a detector: scores kept of one image")
-    embedding_size: int | None = None
+    embedding_size: int | None = Field(default=None, description="numbers of an embedding; null: it gives none")
     passes: int | None = Field(default=None, description="stochastic passes over a sample, where a strategy needs them")
-    outputs: list[Feature] | None = None
+    outputs: list[Feature] | None = Field(default=None, description="features that it gives")
     lacking: dict[Feature, str] = Field(default_factory=dict, description="why it does not give the other features")
-    input_size: list[int] | None = None
-    device: str | None = None
-    error: str | None = None
+    input_size: list[int] | None = Field(
+        default=None, description="height and width, samples of a sound, or most tokens; null: as the sample is"
+    )
+    device: str | None = Field(default=None, description="cpu, cuda:N, or the server that computes it")
+    error: str | None = Field(default=None, description="why it could not be loaded, and the setting to mend")
 
     def width(self, feature: Feature) -> int:
         """How many numbers one sample's row of `feature` holds; 0 while that is unknown."""

@@ -97,7 +97,7 @@ class InstanceGroup(Strict):
 
 
 class OutputsConfig(Strict):
-    """Which outputs of a served model are what, by the names that the server has for them."""
+    """Which outputs of a served model or an ONNX file are what, by the names that it has for them."""
 
     probabilities: str | None = Field(default=None, min_length=1, description="(N, C), each row sums to 1")
     logits: str | None = Field(default=None, min_length=1, description="(N, C), of which the softmax is taken")
@@ -137,9 +137,12 @@ class ModelConfig(Strict):
     )
     version: int | None = Field(default=None, ge=1, description="triton: of the model on the server; null: the latest")
     outputs: OutputsConfig = Field(
-        default=OutputsConfig(), description="triton: names of its outputs; what is left out is found by its own word"
+        default=OutputsConfig(),
+        description="onnx, triton: names of its outputs; what is left out is found by how it looks",
     )
-    path: Path | None = Field(default=None, description="file: TorchScript, torch.export, safetensors or state dict")
+    path: Path | None = Field(
+        default=None, description="file: TorchScript, torch.export, safetensors or state dict; onnx: the file"
+    )
     builder: str | None = Field(
         default=None,
         description="file: what builds a state dict's module, 'package.module:callable' or 'file.py:callable'",
@@ -170,6 +173,13 @@ class ModelConfig(Strict):
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="only fp32 selects exactly")
     compile: bool = Field(default=False, description="torch.compile: faster, other rounding")
     channels_last: bool = Field(default=True, description="memory layout of convolutions; faster, rounding at 1e-8")
+
+    @model_validator(mode="after")
+    def _input_is_of_its_modality(self) -> ModelConfig:
+        given = [name for name in ("audio", "text") if getattr(self, name) is not None and name != self.modality]
+        if given:
+            raise ValueError(f"{given[0]}: of no use to a model whose modality is {self.modality!r}")
+        return self
 
     @property
     def is_on_triton(self) -> bool:
