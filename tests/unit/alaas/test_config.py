@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alaas.config import Config, load_config, parse_config
+from alaas.config import Config, ModelConfig, load_config, parse_config
 from alaas.config.effective import effective_config
 from alaas.config.loading import MAX_FILE_BYTES, dump_config
 from alaas.errors import ConfigError
@@ -63,6 +63,19 @@ def test_the_published_packages_file_is_read_as_it_stands(caplog: pytest.LogCapt
     assert (model.source, model.repo, model.batch_size) == ("torch_hub", "pytorch/vision:v0.10.0", 1)
     assert (model.device, config.api.port, config.workers.inference.processes) == ("cpu", 60035, 1)
     assert config.api.host == "127.0.0.1" and "is public and there are no api.tokens" in caplog.text
+
+
+def test_the_published_packages_text_models_are_huggingfaces(load: Load) -> None:
+    def model_of(text: str) -> ModelConfig:
+        return load(f"active_learning: {{strategy: {{model: {{{text}}}}}}}").models["owner/news"]
+
+    commit = "0" * 40
+    model = model_of(f"name: owner/news, hub: 'huggingface:{commit}', tokenizer: owner/news, task: text-classification")
+    assert (model.source, model.modality, model.repo, model.revision) == ("huggingface", "text", "owner/news", commit)
+    assert model.text is None
+    other = model_of("name: owner/news, hub: models/news, tokenizer: models/tokenizer, batch_size: 4")
+    assert other.text is not None
+    assert (other.repo, other.text.tokenizer, other.batch_size) == ("models/news", "models/tokenizer", 4)
 
 
 def test_the_published_host_is_kept_where_there_are_tokens(load: Load) -> None:
@@ -161,7 +174,8 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(
         ("active_learning: {strategy: {infer_model: {model: [m], hub_name: h}}}", f"{PAPER}.model", "expected a name"),
         ("active_learning: {strategy: {infer_model: {}, model: {}}}", "active_learning.strategy", "not both"),
         ("active_learning: {al_worker: {protocol: grpc}}", "active_learning.al_worker.protocol", "'http' is"),
-        ("active_learning: {strategy: {model: {task: t}}}", "active_learning.strategy.model.task", "text models"),
+        ("active_learning: {strategy: {model: {name: n, task: t}}}", "active_learning.strategy.model.task",
+         "known: text-classification"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_with_its_path(load: Load, text: str, field: str | None, words: str) -> None:
