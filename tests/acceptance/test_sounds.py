@@ -176,6 +176,12 @@ def test_embeddings_passes_and_boundaries_of_sounds_are_there(hearing: Hearing, 
     assert len(set(selected)) == 6
 
 
+def test_a_committee_hears_the_same_sounds_each_in_its_own_way(hearing: Hearing) -> None:
+    uris = [path.as_uri() for path in hearing.pool[:24]]
+    selected = hearing.client.query_by_uri(uris, budget=6, strategy="QueryByCommittee", model=["network", "masked"])
+    assert len(set(selected)) == 6 and selected.report.failed == []
+
+
 BAD: dict[str, tuple[bytes, str]] = {
     "empty.wav": (b"", "empty"),
     "no-values.wav": (raw_wav(b""), "empty"),

@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from scipy.signal import resample_poly
 
-from alaas.config import AudioConfig
+from alaas.config import AudioConfig, ModelConfig
 from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError
 from alaas_workers.transforms.audio import AudioTransform, next_length
@@ -211,6 +211,8 @@ def test_settings_that_contradict_one_another_are_refused() -> None:
         AudioConfig(extractor={})
     with pytest.raises(ValidationError, match="sampling_rate is another"):
         AudioConfig(features="extractor", extractor={"sampling_rate": 8000})
+    with pytest.raises(ValidationError, match="modality is 'vision'"):
+        ModelConfig(audio=AudioConfig())
 
 
 @pytest.mark.parametrize(
