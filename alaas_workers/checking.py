@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("model")
     options = parser.parse_args()
     set_up_logs("check", logging.WARNING)
+    logging.getLogger("alaas_workers").setLevel(logging.INFO)  # such as which outputs were taken for what
     with answering() as answer:
         from alaas_workers.backends import open_backend
 

@@ -20,7 +20,7 @@ from alaas_workers import triton_names as names
 from alaas_workers.export.pbtxt import text
 from alaas_workers.export.program import Program, refused, write_program
 from alaas_workers.export.triton_config import config_of
-from alaas_workers.models import load_model
+from alaas_workers.models import load_model, settings_of
 from alaas_workers.models.loaded import LoadedModel
 
 VERSION = 1
@@ -46,6 +46,9 @@ def export(name: str, config: Config, repository: Path, kind: str = "python") ->
     """
     folder = repository / triton_name(name)
     _check_folder(folder)
+    source = settings_of(name, config).source
+    if source in ("triton", "null"):
+        raise ModelError(f"model {name!r}: there is nothing here to export of the source {source}", field="model")
     model = load_model(name, config)
     fingerprint = fingerprint_of(model.card, kind)
     try:

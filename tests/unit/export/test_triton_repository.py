@@ -205,6 +205,12 @@ def test_a_detector_is_refused(tmp_path: Path, exported: Export) -> None:
         exported(detector_config(tmp_path))
 
 
+@pytest.mark.parametrize("source", ["null", "triton"])
+def test_what_is_not_computed_here_is_refused(exported: Export, source: str) -> None:
+    with pytest.raises(ModelError, match=f"nothing here to export of the source {source}"):
+        exported(config_of(source=source, transform=TRANSFORM))
+
+
 def test_model_py_knows_the_words_that_the_configuration_uses() -> None:
     """It runs where no part of ALaaS is, so it repeats them."""
     tree = ast.parse((ROOT / "alaas_workers" / "export" / "triton_python_model.py").read_text())
