@@ -10,10 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TypeVar
 
 from alaas.config import Config
 from alaas.config.schema import TritonConfig
@@ -21,7 +18,9 @@ from alaas.errors import ConfigError, ModelError
 from alaas.jobs import SCORES, Feature, ModelCard
 from alaas_workers.backends.batches import cut, padded
 from alaas_workers.backends.protocol import Arrays, EngineAway, EngineChanged, Rows, blank_bad_rows, empty_rows
-from alaas_workers.backends.served_model import Inputs, Judge, ServedModel
+from alaas_workers.backends.served_answers import Answer, Answers
+from alaas_workers.backends.served_fit import Inputs, Judge
+from alaas_workers.backends.served_model import ServedModel
 from alaas_workers.backends.triton_wire import EngineFailed, NotServed, NotUnderstood, Refused, open_wire
 from alaas_workers.models import settings_of, transform_for
 from alaas_workers.models.scores import not_given
@@ -29,12 +28,7 @@ from alaas_workers.models.scores import not_given
 logger = logging.getLogger(__name__)
 
 _ELSEWHERE = "a model on a Triton server is asked for its outputs alone"
-_TOLERANCE = 1e-3  # of a row of probabilities, whose sum is 1
-_TOLERANCE_FP16 = 1e-2
-
 T = TypeVar("T")
-Answer = list[npt.NDArray[Any]]
-Wide = npt.NDArray[np.float64]
 
 
 class TritonBackend:
@@ -52,6 +46,7 @@ class TritonBackend:
         try:
             self._served = self._look()
             self._fit = self._judge.fit(self._served)
+            self._answers = Answers(self._fit, self._judge)
             self._in_flight = self._served.instances + 1  # each copy has one to compute, and one more is ready
             self._threads = ThreadPoolExecutor(self._in_flight, thread_name_prefix=f"triton-{name}")
             self.card: ModelCard = self._card(name)
@@ -142,37 +137,22 @@ class TritonBackend:
     ) -> None:
         answer = future.result()
         if answer is not None:
-            made = self._features(answer)
+            made = self._answers.features(answer)
             for feature, kept in out.items():
                 if made[feature].shape[1] != kept.shape[1]:
-                    raise self._promised_other(feature, made[feature], f"they were {kept.shape[1]} wide at first")
+                    raise self._answers.promised_other(
+                        feature, made[feature], f"they were {kept.shape[1]} wide at first"
+                    )
                 kept[rows] = made[feature][: len(rows)]
         on_progress()
-
-    def _features(self, answer: Answer) -> dict[Feature, Rows]:
-        """Of a whole batch. Raises ModelError for outputs that are not a row of numbers for each of it."""
-        made = dict(zip(self._fit.features, map(_as_rows, answer), strict=True))
-        for feature, values in made.items():
-            if values.ndim != 2 or len(values) != self._fit.rows:
-                raise self._promised_other(feature, values, "one row of numbers for each is needed")
-            if self._fit.is_logits and feature is not Feature.EMBEDDINGS:
-                activation = _softmax if feature is Feature.PROBABILITIES else _sigmoid
-                made[feature] = activation(values.astype(np.float64)).astype(np.float32)
-        return made
-
-    def _promised_other(self, feature: Feature, values: Rows, wanted: str) -> ModelError:
-        size = " x ".join(map(str, values.shape))
-        return self._judge.error(
-            "outputs", f"the server gives {size} {feature.value} for {self._fit.rows} samples; {wanted}"
-        )
 
     def _card(self, name: str) -> ModelCard:
         """Complete, after a batch without content that shows what is promised."""
         transform = self._transform
         batch = transform.to_input([transform.example()] * self._fit.rows)
         answer = self._tried(self._judge.sent(self._served, batch))
-        made = self._features(answer)
-        self._check_scores(made)
+        made = self._answers.features(answer)
+        self._answers.check_scores(made)
         widths = {feature: values.shape[1] for feature, values in made.items()}
         return ModelCard(
             name=name,
@@ -204,39 +184,8 @@ class TritonBackend:
             raise self._judge.error("transform", "the server does not take a sample of the usual size")
         return answer
 
-    def _check_scores(self, made: dict[Feature, Rows]) -> None:
-        """Of a sample without content; whether each real one's are numbers is looked at on its own."""
-        scores = made.get(SCORES[self._fit.scores_of])
-        if scores is None or self._fit.scores is None:
-            return
-        of_classes = self._fit.scores_of == "classes"
-        if of_classes and scores.shape[1] < 2:
-            raise self._judge.error("outputs", "it gives 1 value for a sample; a classifier gives 2 or more")
-        tolerance = _TOLERANCE_FP16 if self._fit.scores.datatype == "FP16" else _TOLERANCE
-        wrong = (scores < 0) | (scores > 1 + tolerance)
-        if wrong.any() or (of_classes and (abs(scores.sum(axis=1) - 1) > tolerance).any()):
-            raise self._judge.error(
-                "outputs", f"{self._fit.scores.name!r:.80} gives no probabilities; name it under outputs.logits"
-            )
-
 
 def _server_of(config: Config) -> TritonConfig:
     if config.triton is None:
         raise ConfigError("names no Triton server", field="triton.url")
     return config.triton
-
-
-def _as_rows(values: npt.NDArray[Any]) -> Rows:
-    """(N, d) float32; what follows the rows is laid flat."""
-    return values.reshape(len(values), -1).astype(np.float32, copy=False) if values.ndim > 1 else values
-
-
-def _softmax(logits: Wide) -> Wide:
-    weights: Wide = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Wide = weights / weights.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _sigmoid(logits: Wide) -> Wide:
-    made: Wide = np.exp(-np.logaddexp(0, -logits))
-    return made

@@ -10,7 +10,8 @@ import pytest
 from alaas.config import Config
 from alaas.errors import ModelError
 from alaas.jobs import Feature
-from alaas_workers.backends.served_model import Fit, Judge, ServedModel
+from alaas_workers.backends.served_fit import Fit, Judge
+from alaas_workers.backends.served_model import ServedModel
 from alaas_workers.models import transform_for
 from tests.support.triton_models import triton_config
 
@@ -47,6 +48,7 @@ REFUSED: dict[str, tuple[ServedModel, dict[str, Any], str, str]] = {
     "another rank": (told([INPUT | {"shape": [-1, 768]}]), {}, "transform", "takes 768"),
     "channels last": (told([INPUT | {"shape": [-1, 16, 16, 3]}]), {}, "transform", "takes 16 x 16 x 3"),
     "whole numbers": (told([INPUT | {"datatype": "INT64"}]), {}, "transform", "takes INT64"),
+    "a million at once": (told([INPUT | {"shape": [10**6, 3, 16, 16]}], max_batch_size=0), {}, "transform", "at once"),
     "two inputs": (told([INPUT, INPUT | {"name": "mask"}]), {}, "transform", "not one tensor"),
     "no such output": (told(), {"outputs": {"logits": "x"}}, "outputs.logits", "'probabilities' (FP32 5)"),
     "no such embedding": (told(), {"outputs": {"embeddings": "x"}}, "outputs.embeddings", "'x'"),
