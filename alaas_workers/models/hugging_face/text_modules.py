@@ -92,7 +92,8 @@ def _embedder(context: BuildContext, folder: Path, config: dict[str, Any]) -> Wi
             f"it neither classifies texts nor embeds them ({named_architecture(config)}); its outputs fit no strategy",
         )
     pooling = pooling_of(context, folder)
-    model = load_pretrained(context, folder, "AutoModel", may_miss=_UNUSED)
+    is_half = any(each.endswith("EncoderModel") for each in architectures(config))  # of an encoder and a decoder
+    model = load_pretrained(context, folder, "AutoModelForTextEncoding" if is_half else "AutoModel", may_miss=_UNUSED)
     return WithPooledState(model, pooling, classifies=False)
 
 
