@@ -102,5 +102,8 @@ class LabelLines:
         while batch := dict(json.loads(line) for line in islice(self._file, LABELS_AT_ONCE)):
             yield batch
 
-    def close(self) -> None:
+    def __enter__(self) -> LabelLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()

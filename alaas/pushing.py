@@ -144,8 +144,7 @@ class Pushing(Waiting):
     def _push_manifest(
         self, path: str, listing: Listing, dataset: str | None, modality: str, progress: bool | None
     ) -> None:
-        labels = LabelLines()
-        with LocalManifest(path, listing, modality) as manifest:
+        with LocalManifest(path, listing, modality) as manifest, LabelLines() as labels:
             waiting: deque[str | None] = deque()  # labels of the samples that are on their way
 
             def values() -> Iterator[str]:
@@ -160,12 +159,9 @@ class Pushing(Waiting):
                         labels.add(uri, label)
                     yield uri
 
-            try:
-                self._add(sent(), dataset, modality)
-                for batch in labels.batches():
-                    self.add_labels(self._pushed or "", batch)
-            finally:
-                labels.close()
+            self._add(sent(), dataset, modality)
+            for batch in labels.batches():
+                self.add_labels(self._pushed or "", batch)
             manifest.warn()
 
     def _sent(self, uris: Iterable[str], in_place: bool = True, progress: bool | None = None) -> Iterator[str]:

@@ -26,6 +26,7 @@ class FakeServer:
         self.labels: dict[str, str] = {}
         self.uploads: dict[str, bytes] = {}
         self.readable = False
+        self.modality = "vision"
         self.largest_upload = 10_000
         self.jobs: dict[str, dict[str, Any]] = {}
         self.looks_until_done = 2
@@ -78,7 +79,7 @@ class FakeServer:
 
     def _dataset(self, name: str) -> dict[str, Any]:
         count = len(self.datasets[name])
-        return {"id": f"id-{name}", "name": name, "owner": "local", "modality": "vision", "tags": {}, "created": WHEN,
+        return {"id": f"id-{name}", "name": name, "owner": "local", "modality": self.modality, "tags": {}, "created": WHEN,
                 "samples": count, "labelled": len(self.labels)}  # fmt: skip
 
     def _post_jobs(self, request: httpx.Request, rest: list[str]) -> Answer:
