@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from alaas.config import Config
+from alaas.config import Config, parse_config
 from alaas.errors import ConfigError, ModelError
 from alaas.jobs import Feature
 from alaas_workers import triton_names as names
@@ -208,7 +208,7 @@ def test_a_detector_is_refused(tmp_path: Path, exported: Export) -> None:
 @pytest.mark.parametrize("source", ["null", "triton"])
 def test_what_is_not_computed_here_is_refused(exported: Export, source: str) -> None:
     with pytest.raises(ModelError, match=f"nothing here to export of the source {source}"):
-        exported(config_of(source=source, transform=TRANSFORM))
+        exported(parse_config({"models": {"m": {"source": source}}, "triton": {"url": "localhost:1"}}))
 
 
 def test_model_py_knows_the_words_that_the_configuration_uses() -> None:
