@@ -213,13 +213,13 @@ def test_the_published_query_by_images_sends_files_and_returns_paths(published: 
     assert len(selected) == 3 and set(selected) < set(paths)
 
 
-def test_the_published_query_by_text_says_that_texts_are_not_served(published: Published) -> None:
+def test_the_published_query_by_text_says_that_its_only_model_takes_images(published: Published) -> None:
     script = published.folder / "by_text.py"
     text = PUBLISHED_CLIENT.replace("query_by_uri(url_list,", "query_by_text(['a text'],")
     script.write_text(text)
     with Started([sys.executable, script.name], script.parent) as started:
         assert started.wait() == 1
-        assert "InvalidRequest: pools of texts are not served by this release" in started.output
+        assert "ModelError: the model 'resnet18' takes vision, and the samples are text" in started.output
 
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])
