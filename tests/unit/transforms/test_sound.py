@@ -181,6 +181,13 @@ def test_a_flac_that_ends_early_is_truncated() -> None:
     assert refused(FLAC[:-500]) == refused(of_length(FLAC, 20_000)) == "truncated"
 
 
+def test_an_ogg_of_which_a_page_is_damaged_is_truncated() -> None:
+    """libsndfile leaves such a page of Vorbis out, without a word; Opus bridges it, as it does on a bad line."""
+    data = bytearray(encoded(tone(20.0), 8000, "OGG"))
+    data[len(data) // 2] ^= 0xFF
+    assert refused(bytes(data)) == "truncated"
+
+
 def test_three_hours_are_small_and_refused_at_once() -> None:
     assert len(HOURS) < 300_000
     start = time.perf_counter()
