@@ -19,7 +19,7 @@ T = TypeVar("T")
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
 MAX_ANSWER_BYTES = 2**28
-_AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "408", "429", "502", "503", "504")
+_AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "408", "429", "502", "503", "504")
 
 
 class NotServed(ModelError):

@@ -17,7 +17,7 @@ from alaas.config import Config, parse_config
 from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature
-from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend, triton_health
+from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend, triton_grpc, triton_health
 from alaas_workers.backends.triton_health import TritonHealth
 from alaas_workers.model_cards import ModelCards
 from alaas_workers.models import transform_for
@@ -315,12 +315,10 @@ def test_readiness_follows_the_server_and_each_of_its_models(
     triton: TritonServer, changing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triton_health, "FRESH_S", 0.0)
-    for url in (triton.grpc, triton.http):
-        triton.load(changing)
-        health = TritonHealth(triton_config(url, changing))
-        assert (looked := health.look()) is not None and looked.ok
-        triton.unload(changing)
-        assert (looked := health.look()) is not None and (looked.ok, looked.detail) == (False, "does not serve m")
+    by_both = [TritonHealth(triton_config(url, changing)) for url in (triton.grpc, triton.http)]
+    assert [looked.ok for health in by_both if (looked := health.look())] == [True, True]
+    triton.unload(changing)
+    assert [looked.detail for health in by_both if (looked := health.look())] == ["does not serve m"] * 2
     away = TritonHealth(triton_config("127.0.0.1:1", "m")).look()
     assert away is not None and (away.ok, away.detail) == (False, "does not answer")
 
@@ -360,3 +358,11 @@ def test_what_is_known_of_a_model_follows_the_server_while_no_job_looks(
     triton.load(changing)
     inference.refresh()
     assert cards.get("m").fingerprint is not None and cards.get("m").error is None
+
+
+def test_a_batch_that_no_message_can_hold_is_refused_before_the_job(
+    triton: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton_grpc, "MAX_ANSWER_BYTES", 10_000)
+    error = refusal(triton_config(triton.grpc, "plain", batch_size=16))
+    assert error.field == "models.m.transform" and "first batch" in error.detail
