@@ -7,6 +7,7 @@ if it had been done once.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 FLUSH_S = 2.0  # the longest that rows wait for their batch to fill, so that progress shows
 MAX_EXAMPLES = 20
 SHOWN = 200  # characters of a skipped row
-MEMORY_BYTES = 3 * 1024**3  # beside what the worker holds: a manifest that unpacks to more is refused
+MEMORY_BYTES = 2 * 1024**3  # beside what the worker holds: a manifest that unpacks to more is refused
 _CANNOT = {
     SampleCode.UNKNOWN_SCHEME: "no source of this server serves its scheme, or the one that does cannot list",
     SampleCode.NOT_FOUND: "there is nothing at this URI",
@@ -50,6 +51,8 @@ class Import:
 
     def __init__(self, config: Config, catalog: Catalog) -> None:
         self._config, self._catalog = config, catalog
+        # Arrow's own allocators end the process where the system's gives a MemoryError. It is not loaded yet.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         self._timeout_s = config.sources.import_timeout_s
         self._listings = Listings(config)
 
