@@ -221,7 +221,8 @@ def _problem(error: SampleError | InvalidRequest) -> Problem:
     if isinstance(error, SampleError):
         detail = _CANNOT.get(error.sample_code, error.detail)
         return _listing_problem(str(error.sample_code), detail)
-    return Problem(title=error.title, status=422, code=error.code, detail=error.detail, field=error.field)
+    detail = error.detail.encode(errors="backslashreplace").decode()  # it may name columns as the manifest does
+    return Problem(title=error.title, status=422, code=error.code, detail=detail, field=error.field)
 
 
 def _nothing_found(listing: Listing) -> Problem:

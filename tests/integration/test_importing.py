@@ -214,6 +214,7 @@ def test_a_lone_surrogate_is_left_out_as_no_text(bench: Bench) -> None:
     [
         ("m.csv", b"url\na.jpg\n", "manifest_error"),
         ("m.csv", b"uri\n\xff\n", "manifest_error"),
+        ("m.jsonl", b'{"\\ud800": 1}\n', "manifest_error"),
         ("m.csv", b"", "empty"),
         ("m.csv", b"uri\n", "not_found"),
         ("m.jpg", b"uri\n", "manifest_error"),
