@@ -72,7 +72,7 @@ class TextConfig(Strict):
     tokenizer: str | None = Field(
         default=None,
         min_length=1,
-        description="a tokenizer.json, or the folder that holds one; bytes: a token for each byte; null: the model's own",
+        description="a tokenizer.json, or the folder that holds one; bytes: a token for each byte; null: the model's",
     )
     max_length: int | None = Field(
         default=None,

@@ -70,8 +70,8 @@ class Masks:
                 self._kept.clear()
                 self._kept_bytes = 0
             *seed, shape = key
-            # Of a sequence (1, L, d), L is no part of the seed: draws come row by row, so that the mask of a longer text
-            # begins with that of a shorter one, and a pass is the same network for both.
+            # Of a sequence (1, L, d), L is no part of the seed: draws come row by row, so that the mask of a longer
+            # text begins with that of a shorter one, and a pass is the same network for both.
             fixed = shape[2:] if len(shape) == 3 else shape
             # NumPy's draws are the same on every machine; those of a device are not.
             draws = np.random.default_rng([*seed, *fixed]).random(shape, dtype=np.float32)

@@ -31,10 +31,19 @@ class Encoded(NamedTuple):
 
 
 class Tokens(Protocol):
-    digest: str  # of all that changes an id
-    size: int  # every id is below it
-    pad_id: int
-    usual_length: int
+    @property
+    def digest(self) -> str:
+        """Of all that changes an id."""
+
+    @property
+    def size(self) -> int:
+        """Every id is below it."""
+
+    @property
+    def pad_id(self) -> int: ...
+
+    @property
+    def usual_length(self) -> int: ...
 
     def encoder(self, max_length: int) -> Callable[[str], Encoded]:
         """What cuts a text after `max_length` tokens, the special ones included. For one thread at a time or many."""
@@ -77,8 +86,9 @@ class FileTokens:
     @cached_property
     def usual_length(self) -> int:
         told = _beside(self._path, _SETTINGS).get("model_max_length")
-        known = isinstance(told, int | float) and 8 <= told < _SET_TO_NO_LIMIT
-        return min(int(told), USUAL_LENGTH) if known else USUAL_LENGTH
+        if isinstance(told, int | float) and 8 <= told < _SET_TO_NO_LIMIT:
+            return min(int(told), USUAL_LENGTH)
+        return USUAL_LENGTH
 
     def encoder(self, max_length: int) -> Callable[[str], Encoded]:
         tokenizer = _parse(self._data)
