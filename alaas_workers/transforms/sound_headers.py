@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from struct import error as StructError
 from struct import unpack_from
 from typing import NamedTuple
+from zlib import crc32
 
 from alaas.errors import SampleCode, SampleError
 
@@ -19,6 +20,7 @@ _WAV_CODES = frozenset({1, 3, 6, 7})  # integers, floats, A-law, mu-law; no ADPC
 _EXTENSIBLE = 0xFFFE
 _UNKNOWN = 0xFFFFFFFF  # the length that a program writes which cannot go back to its file's start
 _FIRST, _LAST = 2, 4  # flags of an Ogg page
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 class SoundHeader(NamedTuple):
@@ -149,13 +151,20 @@ def _ogg(data: bytes) -> SoundHeader:
 def _pages(data: bytes) -> Iterator[_Page]:
     at = 0
     while at < len(data):
-        mark, _, flags, position, stream, _, _, count = unpack_from("<4sBBqIIIB", data, at)
+        mark, _, flags, position, stream, _, checksum, count = unpack_from("<4sBBqIIIB", data, at)
         start = at + 27 + count
         end = start + sum(data[at + 27 : start])
-        if mark != b"OggS" or end > len(data):
+        # libsndfile leaves a page with a wrong checksum out, without a word, and the sound is another.
+        if mark != b"OggS" or end > len(data) or checksum != _ogg_checksum(data[at:end]):
             raise _broken("the sound ends early, or its pages are corrupt")
         yield _Page(flags, position, stream, data[start : start + 80])
         at = end
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC-32 from the highest bit down, over the page without its checksum: zlib's, of bytes and with bits reversed."""
+    reversed_bits = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
+    return int(f"{crc32(reversed_bits, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)
 
 
 def _codec(packet: bytes) -> tuple[SoundHeader, int, int]:

@@ -120,7 +120,19 @@ def floats(*values: float) -> bytes:
 
 def ogg_page(body: bytes, flags: int, stream: int = 7, position: int = 0) -> bytes:
     lengths = [255] * (len(body) // 255) + [len(body) % 255]
-    return struct.pack("<4sBBqIIIB", b"OggS", 0, flags, position, stream, 0, 0, len(lengths)) + bytes(lengths) + body
+    head = struct.pack("<4sBBqII", b"OggS", 0, flags, position, stream, 0)
+    rest = bytes([len(lengths), *lengths]) + body
+    return head + struct.pack("<I", checksum(head + bytes(4) + rest)) + rest
+
+
+def checksum(page: bytes) -> int:
+    """As Ogg's description has it: bit by bit, the highest first, by the polynomial 0x04C11DB7."""
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
 
 
 VORBIS = encoded(tone(0.5), 8000, "OGG")
@@ -181,11 +193,14 @@ def test_a_flac_that_ends_early_is_truncated() -> None:
     assert refused(FLAC[:-500]) == refused(of_length(FLAC, 20_000)) == "truncated"
 
 
-def test_an_ogg_of_which_a_page_is_damaged_is_truncated() -> None:
-    """libsndfile leaves such a page of Vorbis out, without a word; Opus bridges it, as it does on a bad line."""
-    data = bytearray(encoded(tone(20.0), 8000, "OGG"))
-    data[len(data) // 2] ^= 0xFF
-    assert refused(bytes(data)) == "truncated"
+@pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 8000), ("OPUS", 48_000)])
+def test_an_ogg_with_one_wrong_byte_is_truncated(subtype: str, rate: int) -> None:
+    """libsndfile would leave that page out without a word."""
+    whole = encoded(tone(5.0, rate), rate, "OGG", subtype)
+    for at in range(100, len(whole), len(whole) // 40):
+        data = bytearray(whole)
+        data[at] ^= 0x10
+        assert refused(bytes(data)) == "truncated"
 
 
 def test_three_hours_are_small_and_refused_at_once() -> None:
