@@ -46,7 +46,10 @@ class Inference:
             self._cards.publish(self._backend(model).card)
         except ModelError as error:
             logger.error("model %s: %s", model, error)
-            modality = self._config.models[model].modality
+            settings = self._config.models[model]
+            if settings.is_on_triton and self._cards.get(model).fingerprint is not None:
+                return  # a server that starts again answers before it has loaded its models: chunks wait for it
+            modality = settings.modality
             self._cards.publish(ModelCard(name=model, modality=modality, error=error.detail))
         except Transient as error:
             logger.warning("model %s: %s; asked again later", model, error)
@@ -62,7 +65,8 @@ class Inference:
                 self._forget(model)
             except EngineAway:
                 continue  # what is known of it holds until it is back
-            if model not in self._backends:
+            known = self._backends.get(model)
+            if known is None or known.card != self._cards.get(model):
                 self.describe(model)
 
     def __call__(self, lease: Lease, data: bytes, progress: Callable[[], None]) -> Made:

@@ -16,7 +16,7 @@ import pytest
 from alaas.config import Config, parse_config
 from alaas.config.schema import SourcesConfig
 from alaas.errors import ModelError
-from alaas.jobs import Feature
+from alaas.jobs import Feature, ModelCard
 from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend, triton_grpc, triton_health
 from alaas_workers.backends.triton_health import TritonHealth
 from alaas_workers.model_cards import ModelCards
@@ -343,21 +343,26 @@ def test_what_is_known_of_a_model_follows_the_server_while_no_job_looks(
     config = parse_config(raw | {"broker": {"url": redis_url}, "cache": {"url": redis_url}})
     inference, cards = Inference(config), ModelCards.open(config)
     inference.refresh()
-    assert cards.get("m").fingerprint is None  # nobody has asked for it
+    assert cards.get("m") == ModelCard(name="m", modality="vision")  # nobody has asked for it
+    triton.unload(changing)
     inference.describe("m")
+    assert "no such model" in (cards.get("m").error or "")
+    triton.load(changing)
+    inference.refresh()
     first = cards.get("m")
+    assert first.fingerprint is not None and first.error is None
+    triton.unload(changing)  # as in a server that starts again, and answers before it has loaded its models
+    inference.refresh()
+    assert cards.get("m") == first
+    cards.publish(ModelCard(name="m", modality="vision", error="another worker's"))
     write_model(triton.repository, changing, pbtxt(seed="1", alaas_fingerprint="cd"))
     triton.load(changing)
     inference.refresh()
-    assert None is not cards.get("m").fingerprint != first.fingerprint
-    triton.unload(changing)
-    deadline = time.monotonic() + 10  # it is still there for a moment
-    while (error := cards.get("m").error) is None and time.monotonic() < deadline:
-        inference.refresh()
-    assert error is not None and "no such model" in error
-    triton.load(changing)
+    second = cards.get("m")
+    assert second.error is None and None is not second.fingerprint != first.fingerprint
+    cards.publish(ModelCard(name="m", modality="vision", error="another worker's"))
     inference.refresh()
-    assert cards.get("m").fingerprint is not None and cards.get("m").error is None
+    assert cards.get("m") == second
 
 
 def test_a_batch_that_no_message_can_hold_is_refused_before_the_job(

@@ -100,7 +100,12 @@ class TritonServer:
         httpx.post(f"{self.http}/v2/repository/models/{model}/load", json={}, timeout=60).raise_for_status()
 
     def unload(self, model: str) -> None:
+        """Returns when it is gone, which is a moment after Triton has said so."""
         httpx.post(f"{self.http}/v2/repository/models/{model}/unload", json={}, timeout=60).raise_for_status()
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{self.http}/v2/models/{model}/ready", timeout=5).is_success:
+            assert time.monotonic() < deadline, f"{model} is still served"
+            time.sleep(0.02)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
