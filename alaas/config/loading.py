@@ -14,13 +14,15 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from alaas.config.readings import as_full_format, unknown_key
 from alaas.config.schema import Config
 from alaas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-_SECRETS = {"url", "messages_url", "server", "password", "sha256"}  # an error must not repeat their values
+# An error must not repeat the values of these, nor what is written in place of a section or list, which may hold them.
+_SECRETS = {"url", "messages_url", "server", "user", "password", "sha256", "logins", "endpoint", "account"}
 ENV_PREFIX = "ALAAS_"
 CONFIG_PATH_ENV = "ALAAS_CONFIG"
 MAX_FILE_BYTES = 1024 * 1024
@@ -175,8 +177,15 @@ def _as_config_error(error: ValidationError) -> ConfigError:
         detail = str(first["ctx"]["error"])
         return ConfigError(detail, field=path or detail.split(":")[0])
     said = first["msg"].replace("an object", "a mapping").replace("a valid array", "a list")
-    given = "" if _SECRETS & set(map(str, first["loc"])) else f" (got {first['input']!r:.80})"
-    return ConfigError(said + given, field=path)
+    return ConfigError(said + _given(first), field=path)
+
+
+def _given(error: ErrorDetails) -> str:
+    """What was written instead, where that can be no secret."""
+    value, is_plain = error["input"], not error["type"].endswith(("model_type", "list_type", "dict_type"))
+    if isinstance(value, dict | list) or _SECRETS & set(map(str, error["loc"])):
+        return ""
+    return f" (got {value!r:.80})" if is_plain or not isinstance(value, str) else ""
 
 
 def _known_keys(location: tuple[Any, ...]) -> set[str]:

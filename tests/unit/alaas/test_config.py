@@ -184,6 +184,26 @@ def test_a_wrong_value_is_refused_with_its_path(load: Load, text: str, field: st
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "sources: {s3: {endpoint: 'https://key:hunter2@minio'}}",
+        "sources: {az: {account: 'AccountKey=hunter2'}}",
+        "sources: {ftp: {logins: {server: 'ftp://h', user: u, password: hunter2}}}",
+        "sources: {ftp: {logins: 'ftp://u:hunter2@h'}}",
+        "sources: {ftp: {logins: ['ftp://u:hunter2@h']}}",
+        "sources: {ftp: {logins: [{server: 'ftp://h', password: hunter2}]}}",
+        "sources: {ftp: [{password: hunter2}]}",
+        "broker: 'redis://:hunter2@h'",
+        "broker: ['redis://:hunter2@h']",
+        "api: {tokens: {owner: me, sha256: hunter2}}",
+    ],
+)
+def test_a_wrong_value_that_may_hold_a_secret_is_not_repeated(load: Load, text: str) -> None:
+    error = refused(load, text)
+    assert error.field is not None and "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a: [", "is not YAML at line 1"),
