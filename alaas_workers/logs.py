@@ -14,5 +14,6 @@ def set_up_logs(role: str, level: int = logging.INFO) -> None:
         format=f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s",
         force=True,
     )
-    for name in ("celery", "kombu", "amqp", "botocore", "urllib3", "alembic"):
+    # The HTTP libraries log each address that they ask, with the signatures in it.
+    for name in ("celery", "kombu", "amqp", "botocore", "urllib3", "httpx", "httpx2", "alembic"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

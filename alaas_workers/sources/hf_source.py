@@ -92,6 +92,8 @@ class HfSource:
         with get_session().stream("GET", url, follow_redirects=True, **self._request) as answer:
             if answer.status_code != 200:
                 raise status_failure(answer.status_code)
+            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":  # which nobody asked for
+                raise failure(SampleCode.REMOTE_ERROR)
             for part in answer.iter_raw():
                 data += part
                 if time.monotonic() > until:  # nobody waits for it any more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from alaas.config import Config
 from alaas.errors import SampleCode, SampleError
+from alaas_workers.logs import set_up_logs
 from alaas_workers.sources import Fetched, Sources, check_uri
 from tests.support.source_configs import QUICK, personal, public
 from tests.support.web_server import Request, WebServer, answer
@@ -247,6 +249,25 @@ class TestDatasets:
             assert "hf_secret" not in elsewhere.requests[0].head
         outcomes(self.settings(server, tmp_path, anonymous=True), DATASET + "a")
         assert "hf_secret" not in server.requests[-1].head
+
+    def test_the_log_of_a_worker_holds_no_signature_of_where_the_hub_redirects_to(
+        self, server: WebServer, config: Config, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.put(server, "a", answer(b"", "302 Found", Location=server.uri("/blob?Signature=hunter2")))
+        server.routes["/blob?Signature=hunter2"] = answer(b"bytes")
+        root = logging.getLogger()
+        handlers, level = root.handlers, root.level
+        root.handlers = []
+        try:
+            set_up_logs("download")
+            assert outcomes(config, DATASET + "a") == [b"bytes"]
+        finally:
+            root.handlers, root.level = handlers, level
+        assert "hunter2" not in capsys.readouterr().err
+
+    def test_compressed_bytes_are_not_taken_for_the_sample(self, server: WebServer, config: Config) -> None:
+        self.put(server, "a", answer(b"packed", Content_Encoding="gzip"))
+        assert outcomes(config, DATASET + "a") == [SampleCode.REMOTE_ERROR]
 
     def test_a_folder_is_listed_page_by_page(self, server: WebServer, config: Config) -> None:
         first, second = f"/api/datasets/owner/name/tree/{COMMIT}/in?recursive=true", "/api/next?cursor=x"
