@@ -79,8 +79,8 @@ class FakeServer:
 
     def _dataset(self, name: str) -> dict[str, Any]:
         count = len(self.datasets[name])
-        return {"id": f"id-{name}", "name": name, "owner": "local", "modality": self.modality, "tags": {}, "created": WHEN,
-                "samples": count, "labelled": len(self.labels)}  # fmt: skip
+        return {"id": f"id-{name}", "name": name, "owner": "local", "modality": self.modality, "tags": {},
+                "created": WHEN, "samples": count, "labelled": len(self.labels)}  # fmt: skip
 
     def _post_jobs(self, request: httpx.Request, rest: list[str]) -> Answer:
         if rest:
