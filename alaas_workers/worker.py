@@ -178,8 +178,8 @@ class StageWorker:
 
     def _refresh_models(self) -> None:
         """A server's models change while no job looks at them: what is known of them is seconds old at most."""
-        _, work = self._made()
         while not self._stopping.wait(_REFRESH_S):
+            _, work = self._made()  # each time: when two threads make the first at once, one of the two is kept
             try:
                 work.refresh()  # type: ignore[attr-defined]  # only inference knows models
             except Unavailable as error:
@@ -187,9 +187,13 @@ class StageWorker:
 
     def _on_child(self, **_: object) -> None:
         if self.stage is Stage.PREPROCESS:
-            from alaas_workers.transforms import use_one_thread
+            # The pool has a child for each core that is to decode. Texts and most sounds need no torch at all; where a
+            # transform loads it later, it reads this.
+            os.environ["OMP_NUM_THREADS"] = "1"
+            if any(model.modality == "vision" for model in self.config.models.values()):
+                from alaas_workers.transforms import use_one_thread
 
-            use_one_thread()  # the pool has a child for each core that is to decode
+                use_one_thread()
             limit_memory(self.config.workers.max_child_memory_bytes)
 
     def _on_stop(self, **_: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -186,6 +188,26 @@ def test_a_server_killed_and_started_again_in_mid_job_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_workers_killed_while_the_server_is_away_wait_for_it_too(
+    client: Client, pool: list[str], rig: Rig, server: TritonServer
+) -> None:
+    rig.forget_features()
+    undisturbed = report(client, pool, "slow")
+    rig.forget_features()
+    job = started(client, pool, "slow")
+    server.kill()
+    for pid in rig.pids("inference"):
+        os.kill(pid, signal.SIGKILL)
+    other = client.submit_job(uris=pool, budget=BUDGET, model="torch", strategy="LeastConfidence", seed=2)
+    client.wait(other, timeout_s=120)  # another model's job does not wait
+    assert client.job(job.id).state is JobState.RUNNING
+    server.start().load("slow")
+    client.wait(job, timeout_s=120)
+    assert bytes_of(client.report(job)) == bytes_of(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_server_that_comes_back_with_other_weights_is_another_model(
     client: Client, pool: list[str], rig: Rig, server: TritonServer
 ) -> None:
@@ -200,3 +222,19 @@ def test_a_server_that_comes_back_with_other_weights_is_another_model(
     assert after.fingerprint != before.fingerprint and after.selected != before.selected
     rig.forget_features()
     assert bytes_of(report(client, pool, "slow")) == bytes_of(after)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_weights_changed_between_jobs_are_seen_though_all_features_are_kept(
+    client: Client, pool: list[str], server: TritonServer
+) -> None:
+    before = report(client, pool, "slow")
+    write_model(server.repository, "slow", pbtxt(delay_s=DELAY_S, seed="11", alaas_fingerprint="three"))
+    server.load("slow")
+
+    def fingerprint() -> str | None:
+        return next(card.fingerprint for card in client.models() if card.name == "slow")
+
+    wait_for("the new fingerprint", lambda: fingerprint() not in (None, before.fingerprint))
+    assert report(client, pool, "slow").fingerprint == fingerprint()
