@@ -151,10 +151,15 @@ class StageWorker:
             arguments += ["--max-tasks-per-child", str(_CHUNKS_PER_CHILD), "--max-memory-per-child", str(memory_kib)]
         self.app.worker_main(arguments)
 
+    @property
+    def _decodes_images(self) -> bool:
+        return any(model.modality == "vision" for model in self.config.models.values())
+
     def _preload(self) -> None:
         """Before the pool forks, so that its children start at once and share the pages. Nothing of torch runs here."""
         if self.stage is Stage.PREPROCESS:
-            import_module("alaas_workers.transforms.jpeg_operator").register()
+            if self._decodes_images:
+                import_module("alaas_workers.transforms.jpeg_operator").register()
         elif self.stage is Stage.SELECTION:
             import_module("alaas_workers.stages.selection").load_zoo(self.config)
 
@@ -190,7 +195,7 @@ class StageWorker:
             # The pool has a child for each core that is to decode. Texts and most sounds need no torch at all; where a
             # transform loads it later, it reads this.
             os.environ["OMP_NUM_THREADS"] = "1"
-            if any(model.modality == "vision" for model in self.config.models.values()):
+            if self._decodes_images:
                 from alaas_workers.transforms import use_one_thread
 
                 use_one_thread()

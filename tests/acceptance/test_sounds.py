@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 import soundfile
 import torch
@@ -96,6 +97,7 @@ def by_transformers(folder: Path, paths: list[Path]) -> Floats:
 class Hearing:
     """A fleet with three models of sounds, and its pool as files."""
 
+    rig: Rig
     client: Client
     folder: Path
     pool: list[Path]
@@ -126,7 +128,7 @@ def hearing(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iter
         pipeline={"chunk_size": 17},
     )
     with Rig(config) as rig, rig.client() as client:
-        yield Hearing(client, folder, pool, {"network": by_script(network, pool), **expected})
+        yield Hearing(rig, client, folder, pool, {"network": by_script(network, pool), **expected})
 
 
 def assert_least_confident(selected: Any, pool: list[Path], probabilities: Floats) -> None:
@@ -217,6 +219,15 @@ def test_a_model_whose_outputs_fit_no_strategy_fails_the_job_before_it_scans(hea
     with pytest.raises(JobFailed, match="regression") as caught:
         hearing.client.query_by_uri([hearing.pool[0].as_uri()], budget=1, model="regression")
     assert caught.value.problem is not None and caught.value.problem.field == "model"
+
+
+def test_preprocess_workers_of_waveforms_and_spectrograms_load_no_torch(hearing: Hearing) -> None:
+    hearing.client.query_by_uri([hearing.pool[0].as_uri()], budget=1, model="masked")
+    parents = [psutil.Process(pid) for pid in hearing.rig.pids("preprocess")]
+    children = [child for parent in parents for child in parent.children()]
+    assert children and not [
+        child.pid for child in children if "libtorch" in Path(f"/proc/{child.pid}/maps").read_text()
+    ]
 
 
 def test_the_card_of_a_sound_model_tells_its_input(hearing: Hearing) -> None:
