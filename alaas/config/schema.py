@@ -41,7 +41,7 @@ class AudioConfig(Strict):
     seconds: float = Field(default=10.0, gt=0, le=600, description="a longer sound is cut to its first so many seconds")
     length: Literal["fixed", "free", "exact"] = Field(
         default="fixed",
-        description="fixed: a shorter one is padded to `seconds`; free: to the next of a few lengths; exact: not at all",
+        description="fixed: a shorter one is padded to `seconds`; free: to one of a few lengths; exact: not at all",
     )
     normalisation: Literal["none", "zero_mean_unit_variance"] = Field(
         default="none", description="of the waveform, before it is padded"

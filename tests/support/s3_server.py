@@ -120,7 +120,7 @@ def _serve(options: dict[str, Any]) -> None:
 
 def _fill(bucket: str, pool: Path) -> None:
     """Past the API, which takes many milliseconds for each object."""
-    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.core.models import DEFAULT_ACCOUNT_ID
     from moto.s3.models import s3_backends
 
     backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]

@@ -318,5 +318,6 @@ def test_a_zip_of_another_compression_or_with_a_member_twice_is_refused() -> Non
 def test_scores_of_labels_and_of_boxes_are_known_whatever_the_strategy_needs() -> None:
     """One file for both strategies: each takes its own."""
     for name in ("label_probabilities", "box_scores"):
-        for file in (npz(ids=np.array(IDS), **{name: ROWS}), parquet(id=IDS, **{name: ROWS.tolist()})):
+        arrays: dict[str, Any] = {name: ROWS}
+        for file in (npz(ids=np.array(IDS), **arrays), parquet(id=IDS, **{name: ROWS.tolist()})):
             assert read(file).pool(0).features[name].shape == ROWS.shape
