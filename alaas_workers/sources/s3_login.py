@@ -21,6 +21,7 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     ProfileNotFound,
+    ResponseStreamingError,
 )
 
 from alaas.config.schema import S3SourceConfig
@@ -148,10 +149,10 @@ def open_session(config: S3SourceConfig) -> boto3.Session:
 
 def boto_failure(error: BotoCoreError | ClientError) -> SampleError:
     """What is wrong, without a word of the remote's."""
+    if isinstance(error, IncompleteReadError | ResponseStreamingError):
+        return transient_failure(SampleCode.REMOTE_ERROR)
     if isinstance(error, ConnectionError | HTTPClientError):
         return transient_failure(SampleCode.UNREACHABLE)
-    if isinstance(error, IncompleteReadError):
-        return transient_failure(SampleCode.REMOTE_ERROR)
     if not isinstance(error, ClientError):
         return failure(SampleCode.REMOTE_ERROR)
     if error.response.get("Error", {}).get("Code") in STALE_CREDENTIALS:

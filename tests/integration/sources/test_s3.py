@@ -420,6 +420,11 @@ class TestEndpoints:
             assert time.monotonic() - started < 5.0
             assert server.paths.count("/bucket/a") == tries
 
+    def test_a_part_of_an_object_is_never_taken_for_the_whole(self, aws: S3Server, tmp_path: Path) -> None:
+        with WebServer({"*": hang_up_in_body}) as server:
+            found = outcomes(at(server.uri(""), tmp_path, **QUICK), "s3://bucket/a", "s3://bucket//a")
+            assert found == [SampleCode.REMOTE_ERROR] * 2
+
     def test_one_that_is_not_there_is_unreachable(self, aws: S3Server, tmp_path: Path) -> None:
         for endpoint in ("http://127.0.0.1:9", "http://no-such-host.invalid"):
             config = at(endpoint, tmp_path)
