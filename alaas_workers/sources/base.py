@@ -53,5 +53,6 @@ class ListingSource(Source, Protocol):
     def pages(self, prefix: str, owner: str) -> AsyncGenerator[list[Listed]]:
         """The files beneath `prefix`, a URI that ends in "/", with all folders in it; a bounded page at a time.
 
+        A page may be empty: whoever asked has to hear now and then that a listing without files goes on.
         Raises SampleError as `fetch` does: NOT_FOUND where nothing is there, FORBIDDEN, NOT_ALLOWED, UNREACHABLE.
         """

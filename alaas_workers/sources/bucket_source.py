@@ -62,9 +62,9 @@ class BucketSource:
                 page = await _next(stream)
             if page is None:
                 break
-            if files := self._listed(bucket, page):
-                found = True
-                yield files
+            files = self._listed(bucket, page)
+            found = found or bool(files)
+            yield files
         if not found:
             raise failure(SampleCode.NOT_FOUND)
 

@@ -1,4 +1,4 @@
-"""Walks an FTP server's folders, a bounded page of files at a time; loops of links and made-up folders end it."""
+"""Walks an FTP server's folders, a page of files, or of none, at a time; loops of links and made-up folders end it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ async def files_beneath(
         folder, depth = waiting.pop()
         entries = await entries_in(folder)
         files = [entry for entry in entries if not entry.is_folder]
-        for start in range(0, len(files), PAGE):
-            if page := _listed(place.server, folder, files[start : start + PAGE]):
-                has_files = True
-                yield page
+        for start in range(0, max(len(files), 1), PAGE):
+            page = _listed(place.server, folder, files[start : start + PAGE])
+            has_files = has_files or bool(page)
+            yield page
         inner = [entry for entry in entries if entry.is_folder and _is_new(entry, seen)]
         inner = [entry for entry in inner if _is_readable(ftp_uri(FtpPlace(place.server, folder + entry.name)))]
         folders += len(inner)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from alaas.errors import SampleCode
+from alaas_workers.sources.deadlines import moves_on
 from alaas_workers.sources.failures import failure, transient_failure
 from alaas_workers.sources.ftp_connection import Connection
 from alaas_workers.sources.ftp_failures import Refused
@@ -17,6 +18,9 @@ IDLE_S = 20.0
 
 PAUSE_S = 20.0
 """How long a server that was full, or that refused the login, is not asked again."""
+
+TURN_S = 5.0
+"""Between two words of a sample that waits for a connection."""
 
 
 class ServerConnections:
@@ -48,7 +52,7 @@ class ServerConnections:
 
     async def _take(self) -> Connection:
         while True:
-            await self._permits.acquire()
+            await self._wait_for_turn()
             connection = self._kept()
             if connection is not None:
                 return connection
@@ -65,6 +69,15 @@ class ServerConnections:
                 if isinstance(error, Refused):
                     raise self._refusal(error) from None
                 raise
+
+    async def _wait_for_turn(self) -> None:
+        """As long as it takes: those before have a deadline each."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S):
+                    await self._permits.acquire()
+                    return
+            moves_on.get()()
 
     def _kept(self) -> Connection | None:
         while self._idle:
@@ -111,4 +124,5 @@ class ServerConnections:
     def _drop(self, connection: Connection) -> None:
         self._opened -= 1
         connection.cut()
-        self._threads.submit(connection.discard)
+        with suppress(RuntimeError):  # after `close` there is no thread for it: whoever uses it closes it
+            self._threads.submit(connection.discard)

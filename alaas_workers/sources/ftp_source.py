@@ -20,7 +20,7 @@ from alaas.config.schema import FtpLogin
 from alaas.errors import SampleCode
 from alaas_workers.sources.addresses import AddressRules
 from alaas_workers.sources.base import Fetched, Listed
-from alaas_workers.sources.deadlines import deadline
+from alaas_workers.sources.deadlines import deadline, moves_on
 from alaas_workers.sources.failures import failure, transient_failure
 from alaas_workers.sources.ftp_connection import Connection, wire
 from alaas_workers.sources.ftp_failures import Stale
@@ -86,6 +86,7 @@ class FtpSource:
         """One exchange, on a kept connection if there is one that still works."""
         while True:
             async with self._connections(server).borrow() as connection:
+                moves_on.get()()  # to get there may have taken as long as what follows
                 try:
                     return await self._in_time(partial(call, connection))
                 except Stale:

@@ -58,9 +58,9 @@ class HfSource:
         address: str | None = f"{tree}?recursive=true"
         while address is not None:
             paths, address = await self._call(partial(self._tree, address))
-            if files := [Listed(start + path, "") for path in paths if is_uri(start + path, dataset_file)]:
-                found = True
-                yield files
+            files = [Listed(start + path, "") for path in paths if is_uri(start + path, dataset_file)]
+            found = found or bool(files)
+            yield files
         if not found:
             raise failure(SampleCode.NOT_FOUND)
 

@@ -59,9 +59,9 @@ class S3Source:
         while is_more:
             async with deadline(self._config):
                 answer = await self._session.call(lambda client: client.list_objects_v2(MaxKeys=PAGE, **asked))
-            if page := _listed(bucket, answer):
-                found = True
-                yield page
+            page = _listed(bucket, answer)
+            found = found or bool(page)
+            yield page
             following = answer.get("NextContinuationToken", "")
             is_more = following not in ("", asked.get("ContinuationToken"))  # the same again would never end
             asked["ContinuationToken"] = following
@@ -103,7 +103,7 @@ def _read(client: Any, bucket: str, key: str, max_bytes: int) -> Fetched:
     with closing(answer["Body"]) as body:
         if answer["ContentLength"] > max_bytes:
             raise failure(SampleCode.TOO_LARGE)
-        data = body.read(max_bytes + 1)
+        data = body.read()  # bounded by that length, to which boto3 holds only who reads to the end
     if not data:
         raise failure(SampleCode.EMPTY)
     return Fetched(data, answer.get("ETag", ""))

@@ -8,11 +8,14 @@ import logging
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 from alaas.config import Config
 from alaas.errors import ConfigError, SampleCode, SampleError
 from alaas_workers.sources.addresses import AddressRules
 from alaas_workers.sources.base import Fetched, Listed, ListingSource, Source
+from alaas_workers.sources.deadlines import moves_on
 from alaas_workers.sources.event_loop import EventLoopThread
 from alaas_workers.sources.failures import failure
 from alaas_workers.sources.registry import SOURCES, Entry, entry_for, open_source
@@ -95,6 +98,7 @@ class Sources:
     ) -> list[Fetched | SampleError]:
         results: dict[int, Fetched | SampleError] = {}
         waiting = iter(enumerate(uris))
+        moves_on.set(partial(_quietly, on_progress))
 
         async def take_next() -> None:
             for index, uri in waiting:
@@ -145,6 +149,12 @@ class Sources:
                 except ConfigError as error:
                     raise SampleError(SampleCode.UNKNOWN_SCHEME, error.detail) from error
             return self._opened[entry.target]
+
+
+def _quietly(on_progress: Callable[[], None]) -> None:
+    """What it raises is raised again when the next sample is finished, and is no fault of this one."""
+    with suppress(Exception):
+        on_progress()
 
 
 async def _next(pages: AsyncIterator[list[Listed]]) -> list[Listed] | None:

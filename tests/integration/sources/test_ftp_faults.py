@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +279,38 @@ class TestConnections:
             assert {result.sample_code for result in results} == {SampleCode.FORBIDDEN}
             assert server.count("PASS") <= 2
 
+    def test_a_sample_that_waits_for_one_tells_that_it_does(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else a chunk that waits behind another's samples would be taken for hanging, and lose its lease."""
+        monkeypatch.setattr(ftp_pool, "TURN_S", 0.1)
+        words = [time.monotonic()]
+
+        def note(*_: object) -> None:
+            words.append(time.monotonic())
+
+        with ScriptedFtp({"RETR": data_drips}, {"a.jpg": b"jpeg"}) as server:
+            sources = Sources(config_of(tmp_path, connections=1, total_timeout_s=0.5))
+            with ThreadPoolExecutor() as threads:
+                before = threads.submit(sources.fetch_all, [server.uri()] * 4, "me")
+                wait_for(lambda: server.count("RETR") == 1)
+                waiting = threads.submit(sources.fetch_all, [server.uri()], "you", note)
+                assert {result.sample_code for result in before.result() + waiting.result()} == {SampleCode.UNREACHABLE}
+            sources.close()
+        assert len(words) > 10 and max(later - one for one, later in pairwise(words)) < 1.0
+
+    def test_those_in_use_are_let_go_without_a_word_when_all_ends(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with ScriptedFtp({"RETR": silence}) as server, ThreadPoolExecutor() as threads:
+            sources = Sources(config_of(tmp_path))
+            under_way = threads.submit(sources.fetch_all, [server.uri()] * 3, "me")
+            wait_for(lambda: server.count("RETR") == 3)
+            sources.close()
+            with pytest.raises(CancelledError):
+                under_way.result(timeout=5)
+        assert caplog.text == ""
+
     def test_idle_ones_are_closed_after_a_while(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ftp_pool, "IDLE_S", 0.1)
         ended: list[str] = []
@@ -390,6 +424,14 @@ class TestListing:
     def test_a_missing_or_empty_folder_is_not_found(self, tmp_path: Path) -> None:
         assert self.code(tmp_path, folders()) is SampleCode.NOT_FOUND
         assert self.code(tmp_path, folders(pool=["type=dir; a"], pool_a=[])) is SampleCode.NOT_FOUND
+
+    def test_tells_at_each_folder_without_files_that_it_goes_on(self, tmp_path: Path) -> None:
+        tree = folders(pool=["type=dir; a", "type=dir; b"], pool_a=[], pool_b=[f"{FILE} c"])
+        with ScriptedFtp({"MLSD": tree}) as server:
+            sources = Sources(config_of(tmp_path))
+            pages = list(sources.pages(server.uri("pool/"), "me"))
+            sources.close()
+        assert [len(page) for page in pages] == [0, 0, 1]
 
     def test_one_that_breaks_off_is_an_error(self, tmp_path: Path) -> None:
         assert self.code(tmp_path, sends(f"{FILE} a\r\n".encode(), after="426 Broken.")) is SampleCode.REMOTE_ERROR
