@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alaas.config import AudioConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas_workers.transforms.audio import AudioTransform
 
 PATH = Path(__file__).resolve().parents[2] / "shared" / "data" / "fsdd-wav.tar.gz"

@@ -14,7 +14,7 @@ import yaml
 from alaas.cli.options import as_json, print_json
 from alaas.config import Config, load_config
 from alaas.config.loading import dump_config
-from alaas.config.schema import StoreConfig
+from alaas.config.sources import StoreConfig
 from alaas.errors import ConfigError
 from alaas.model_files import missing_files
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from alaas.config.schema import MIB, Config
+from alaas.config.fields import MIB
+from alaas.config.schema import Config
 
 MARK = "<!-- From here on written by `python -m alaas.config.reference`. -->"
 _NAMES = {str: "text", int: "number", float: "number", bool: "true or false", Path: "path", SecretStr: "secret text"}

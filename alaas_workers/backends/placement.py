@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alaas.config import ModelConfig
-from alaas.config.schema import InstanceGroup
+from alaas.config.models import InstanceGroup
 from alaas.errors import ModelError
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore import exceptions
 
-from alaas.config.schema import CloudStoreConfig
+from alaas.config.sources import CloudStoreConfig
 from alaas.errors import SampleCode
 from alaas_workers.sources.allow_list import AllowList
 from alaas_workers.sources.base import Fetched, Listed

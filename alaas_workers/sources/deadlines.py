@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-from alaas.config.schema import RemoteSourceConfig
+from alaas.config.sources import RemoteSourceConfig
 from alaas.errors import SampleCode
 from alaas_workers.sources.failures import failure
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from alaas.config.schema import FtpSourceConfig
+from alaas.config.sources import FtpSourceConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources.failures import failure, transient_failure
 from alaas_workers.sources.ftp_failures import NO_LOGIN, Nonsense, Stale, as_failure, as_refusal, code_of

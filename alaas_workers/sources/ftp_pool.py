@@ -45,6 +45,11 @@ class ServerConnections:
         finally:
             self._give_back(connection)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a connection is lent, or about to be opened."""
+        return self._opened > len(self._idle)
+
     def retire(self) -> None:
         """Close what is idle, and later what is lent."""
         self._is_retired = True

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from alaas.config import Config
-from alaas.config.schema import FtpLogin
+from alaas.config.sources import FtpLogin
 from alaas.errors import SampleCode
 from alaas_workers.sources.addresses import AddressRules
 from alaas_workers.sources.base import Fetched, Listed
@@ -35,7 +35,7 @@ THREADS = 128
 """Made as needed: each exchange holds one, and it is `Sources` that says how many run at once."""
 
 MAX_SERVERS = 32
-"""Servers with kept connections; the one that was asked longest ago gives way."""
+"""Servers with kept connections; of those that are not in use, the one that was asked longest ago gives way."""
 
 MAX_ADDRESSES = 4
 """Of one name, tried one after the other."""
@@ -100,10 +100,15 @@ class FtpSource:
         found = self._servers.pop(server, None)
         if found is None:
             found = ServerConnections(self._config.connections, partial(self._open, server), self._threads)
+            self._make_room()
         self._servers[server] = found  # to the end: the first is the one that was asked longest ago
-        if len(self._servers) > MAX_SERVERS:
-            self._servers.pop(next(iter(self._servers))).retire()
         return found
+
+    def _make_room(self) -> None:
+        """Forget who is in use or knows of a refused login, and whoever names many servers undoes their limits."""
+        unused = [one for one, known in self._servers.items() if not known.is_in_use and one not in self._logins]
+        for server in unused[: max(0, len(self._servers) + 1 - MAX_SERVERS)]:
+            self._servers.pop(server).retire()
 
     async def _open(self, server: FtpServer) -> Connection:
         connection = Connection(server.host, self._config)

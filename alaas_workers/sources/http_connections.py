@@ -13,7 +13,7 @@ from contextvars import ContextVar
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from alaas.config.schema import HttpSourceConfig
+from alaas.config.sources import HttpSourceConfig
 from alaas_workers.sources.addresses import AddressRules
 
 asked_host: ContextVar[str] = ContextVar("asked_host", default="")

@@ -10,7 +10,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from alaas.config.schema import StoreConfig
+from alaas.config.sources import StoreConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources.base import Fetched
 from alaas_workers.sources.failures import failure, status_failure, transient_failure

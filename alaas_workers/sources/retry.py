@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import SampleError, Transient
 from alaas_workers.sources.failures import RetryLater
 

@@ -24,7 +24,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from alaas.config.schema import S3SourceConfig
+from alaas.config.sources import S3SourceConfig
 from alaas.errors import ConfigError, SampleCode, SampleError
 from alaas_workers.sources.failures import failure, status_failure, transient_failure
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from alaas.config.schema import SourcesConfig
+    from alaas.config.sources import SourcesConfig
 
     Batch = torch.Tensor | dict[str, torch.Tensor]
     """A model's input, N rows: one tensor, or several by the names of the model's arguments (a text's)."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alaas.config import AudioConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas_workers.transforms.extractor import Extractor
 from alaas_workers.transforms.sound import Values, as_floats, decode_mono, soundfile
 from alaas_workers.transforms.spectrogram import LOG_FLOOR, frames_in, log_mel

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alaas.config import TextConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError, SampleCode, SampleError
 from alaas_workers.transforms.tokens import Encoded, Tokens, open_tokens
 

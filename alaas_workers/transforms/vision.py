@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alaas.config import TransformConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.transforms.decode import decode_rgb
 from alaas_workers.transforms.resizing import centre_crop, resize, resized_size

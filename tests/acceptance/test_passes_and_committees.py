@@ -15,7 +15,7 @@ import torch
 
 from alaas.client import Client, Selected
 from alaas.config import load_config
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import InvalidRequest, ModelError
 from alaas.jobs import SCAN_STAGES, Feature, Report
 from alaas_workers.backends import open_backend

@@ -13,7 +13,7 @@ import pytest
 from scipy.special import entr
 
 from alaas.config import Config
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import OF_PASSES, SCORES, Feature
 from alaas_workers.backends import ENGINES, Backend, bad_rows, engine_of, open_backend

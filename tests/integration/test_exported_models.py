@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from alaas.config import Config, parse_config
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas_workers.backends import open_backend
 from alaas_workers.export.triton import export
 from alaas_workers.models import transform_for

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from alaas.config import Config, parse_config
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature, ModelCard
 from alaas_workers.backends import Backend, EngineAway, EngineChanged, open_backend, triton_grpc, triton_health

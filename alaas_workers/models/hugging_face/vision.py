@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alaas.config import ModelConfig, TransformConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas_workers.models.hugging_face.hub import folder_of, read_json, refused
 from alaas_workers.models.hugging_face.image_settings import as_transform
 from alaas_workers.models.timm_data import UnlikeOurs

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alaas.config import Config
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import SampleCode, SampleError
 from alaas.jobs import Feature
 from alaas_workers.backends import open_backend

@@ -340,6 +340,35 @@ class TestConnections:
             assert len(source._servers) == 2
             sources.close()
 
+    def test_naming_other_servers_lifts_no_servers_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ftp_source, "MAX_SERVERS", 1)
+        with ScriptedFtp({"RETR": silence}) as held, ScriptedFtp(files={"a.jpg": b"jpeg"}) as other:
+            sources = Sources(config_of(tmp_path, connections=1))
+            with ThreadPoolExecutor() as threads:
+                under_way = [threads.submit(sources.fetch_all, [held.uri()], "me")]
+                wait_for(lambda: held.count("RETR") == 1)
+                assert sources.fetch_all([other.uri()], "you") == [Fetched(b"jpeg", "")]
+                under_way.append(threads.submit(sources.fetch_all, [held.uri()], "me"))
+                time.sleep(0.3)
+                assert held.connections == 1
+                sources.close()
+                for one in under_way:
+                    with pytest.raises(CancelledError):
+                        one.result(timeout=5)
+
+    def test_a_refused_login_stays_known_while_others_are_asked(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ftp_source, "MAX_SERVERS", 1)
+        with ScriptedFtp({"PASS": b"530 No.\r\n"}) as strict, ScriptedFtp(files={"a.jpg": b"jpeg"}) as other:
+            login = {"server": f"ftp://127.0.0.1:{strict.port}", "user": "reader", "password": "old"}
+            sources = Sources(config_of(tmp_path, logins=[login]))
+            for _ in range(3):
+                sources.fetch_all([strict.uri()], "me")
+                sources.fetch_all([other.uri()], "me")
+            sources.close()
+            assert strict.count("PASS") == 1
+
 
 def wait_for(claim: Callable[[], bool]) -> None:
     until = time.monotonic() + 5

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature
 from alaas_workers.backends import open_backend

@@ -16,7 +16,7 @@ import transformers
 from scipy.signal import resample_poly
 
 from alaas.config import AudioConfig, Config
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature
 from alaas_workers.backends import open_backend

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from alaas.config import TransformConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import Feature
 from alaas_workers.models import load_model, transform_for

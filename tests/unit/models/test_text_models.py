@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas.jobs import OF_PASSES, Feature
 from alaas_workers.backends import open_backend

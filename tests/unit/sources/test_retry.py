@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import SampleCode, SampleError
 from alaas_workers.sources.failures import failure, transient_failure
 from alaas_workers.sources.retry import MAX_DELAY_S, retry_delay_s

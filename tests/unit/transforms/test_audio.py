@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from scipy.signal import resample_poly
 
 from alaas.config import AudioConfig, ModelConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError
 from alaas_workers.transforms.audio import AudioTransform, next_length
 from alaas_workers.transforms.spectrogram import LOG_FLOOR
@@ -228,7 +228,7 @@ def test_waveforms_and_spectrograms_need_neither_torch_nor_transformers_in_prepr
     code = (
         "import sys\n"
         "from alaas.config import AudioConfig\n"
-        "from alaas.config.schema import SourcesConfig\n"
+        "from alaas.config.sources import SourcesConfig\n"
         "from alaas_workers.transforms import transform_class\n"
         "made = [transform_class('audio')(AudioConfig(features=each)) for each in ('waveform', 'log_mel')]\n"
         "assert all(each.id and each.input_size for each in made)\n"

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alaas.config import TextConfig
-from alaas.config.schema import MIB, SourcesConfig
+from alaas.config.fields import MIB
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError, SampleCode, SampleError
 from alaas_workers.transforms import TRANSFORMS
 from alaas_workers.transforms.text import TextTransform

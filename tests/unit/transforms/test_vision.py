@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
 from alaas.config import TransformConfig
-from alaas.config.schema import SourcesConfig
+from alaas.config.sources import SourcesConfig
 from alaas.errors import ModelError, SampleCode, SampleError
 from alaas_workers.transforms import VisionTransform, transform_class
 from alaas_workers.transforms.decode import decode_rgb
