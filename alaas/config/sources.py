@@ -41,6 +41,18 @@ def _allow_entry(entry: str) -> str:
 
 AllowEntry = Annotated[str, AfterValidator(_allow_entry)]
 
+_ENDPOINT = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([1-9][0-9]{0,4}))?(?:/[^@?#\s]*)?")
+
+
+def _endpoint(text: str) -> str:
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or int(match[1] or 0) > 65535:
+        raise ValueError("not http://host or https://host, with port and path where needed; no credentials, no query")
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
 
 class StoreConfig(RemoteSourceConfig):
     """A store that is read with the server's own rights: for nobody, until `allow` says what."""
@@ -49,9 +61,7 @@ class StoreConfig(RemoteSourceConfig):
     allow: list[AllowEntry] = Field(
         default_factory=list, description="what may be read: 'bucket', 'bucket/prefix', '*' for all; empty: nothing"
     )
-    endpoint: str | None = Field(
-        default=None, pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$", description="its address; null: the provider's own"
-    )
+    endpoint: Endpoint | None = Field(default=None, description="its address; null: the provider's own")
     anonymous: bool = Field(default=False, description="use no credentials: what everybody may read")
 
 

@@ -184,9 +184,22 @@ def test_a_wrong_value_is_refused_with_its_path(load: Load, text: str, field: st
 
 
 @pytest.mark.parametrize(
+    "endpoint", ["http://host:99999", "http://host:abc", "http://[::1", "https://", "minio:9000", "ftp://host"]
+)
+def test_an_endpoint_that_no_connection_could_be_made_to_is_refused(load: Load, endpoint: str) -> None:
+    assert refused(load, f"sources: {{s3: {{endpoint: '{endpoint}'}}}}").field == "sources.s3.endpoint"
+
+
+@pytest.mark.parametrize("endpoint", ["http://minio.internal:9000", "https://[::1]:9000/base/", "http://my_host"])
+def test_an_endpoint_has_a_host_and_perhaps_port_and_path(load: Load, endpoint: str) -> None:
+    assert load(f"sources: {{s3: {{endpoint: '{endpoint}'}}}}").sources.s3.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "sources: {s3: {endpoint: 'https://key:hunter2@minio'}}",
+        "sources: {az: {endpoint: 'https://account.blob.core.windows.net/?sig=hunter2'}}",
         "sources: {az: {account: 'AccountKey=hunter2'}}",
         "sources: {ftp: {logins: {server: 'ftp://h', user: u, password: hunter2}}}",
         "sources: {ftp: {logins: 'ftp://u:hunter2@h'}}",
