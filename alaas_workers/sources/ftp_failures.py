@@ -40,7 +40,7 @@ def as_refusal(error: Exception) -> Exception:
 def as_failure(error: Exception) -> SampleError:
     """What is wrong with a sample, by the error of ftplib, the socket or TLS."""
     if isinstance(error, ftplib.error_perm):
-        if code_of(error) in NO_LOGIN or _NO_RIGHT.search(str(error)):
+        if code_of(error) in NO_LOGIN or _NO_RIGHT.search(_without_name(error)):
             return failure(SampleCode.FORBIDDEN)
         # 550 stands for both; some servers answer 501 and 553 to a path that they cannot have.
         return failure(SampleCode.NOT_FOUND if code_of(error) in ("501", "550", "553") else SampleCode.REMOTE_ERROR)
@@ -51,6 +51,11 @@ def as_failure(error: Exception) -> SampleError:
     if isinstance(error, OSError):
         return transient_failure(SampleCode.UNREACHABLE)
     return failure(SampleCode.REMOTE_ERROR)  # it speaks something else
+
+
+def _without_name(error: Exception) -> str:
+    """What the server says is wrong; many put the name before it, which is the user's to choose."""
+    return str(error).rpartition(": ")[2]
 
 
 def code_of(error: Exception) -> str:

@@ -141,6 +141,8 @@ FAULTS: dict[str, tuple[str, Step, SampleCode, int]] = {
     "does not listen for data": ("PASV", nobody_listens, SampleCode.UNREACHABLE, 2),
     "never answers to RETR": ("RETR", silence, SampleCode.UNREACHABLE, 2),
     "has no such file": ("RETR", b"550 No such file.\r\n", SampleCode.NOT_FOUND, 1),
+    "has no file of a name like a reason": ("RETR", b"550 denied: No such file.\r\n", SampleCode.NOT_FOUND, 1),
+    "says who gets no right to it": ("RETR", b"550 a.jpg: Permission denied.\r\n", SampleCode.FORBIDDEN, 1),
     "gives no right to it": ("RETR", b"550 Permission denied.\r\n", SampleCode.FORBIDDEN, 1),
     "is busy": ("RETR", b"450 File busy.\r\n", SampleCode.REMOTE_ERROR, 2),
     "logs us out": ("RETR", b"530 Please login.\r\n", SampleCode.FORBIDDEN, 1),
