@@ -297,7 +297,8 @@ class TestConnections:
                 before = threads.submit(sources.fetch_all, [server.uri()] * 4, "me")
                 wait_for(lambda: server.count("RETR") == 1)
                 waiting = threads.submit(sources.fetch_all, [server.uri()], "you", note)
-                assert {result.sample_code for result in before.result() + waiting.result()} == {SampleCode.UNREACHABLE}
+                results = before.result() + waiting.result()
+            assert {getattr(result, "sample_code", None) for result in results} == {SampleCode.UNREACHABLE}
             sources.close()
         assert len(words) > 10 and max(later - one for one, later in pairwise(words)) < 1.0
 
