@@ -65,9 +65,9 @@ class Sources:
     ) -> list[Fetched | SampleError]:
         """The bytes of each URI, or why there are none, in the order of `uris`.
 
-        `on_progress` is called on the event loop's thread when a sample is finished or is to be tried again, and
-        `on_bytes` with the size of each that came. They must return at once; what they raise stops the rest and is
-        raised here.
+        `on_progress` is called on the event loop's thread when a sample is finished, is to be tried again or waits for
+        its turn, and `on_bytes` with the size of each that came. They must return at once; what they raise at the end
+        of a sample or try stops the rest and is raised here.
         """
         return self._loop.run(self._fetch_all(uris, owner, on_progress, on_bytes))
 
