@@ -6,6 +6,7 @@ The hub is the configuration's, and so is the token; nothing that is read is run
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ from alaas_workers.sources.uris import dataset_file, is_uri
 
 T = TypeVar("T")
 THREADS = 16
+MAX_PAGE_BYTES = 16 * 1024 * 1024
+"""Of a listing: the hub gives a thousand files at a time."""
+
 _KIND = "dataset"
 
 
@@ -86,10 +90,13 @@ class HfSource:
             return self._judged(file.read(self._max_bytes + 1))
 
     def _asked(self, repository: str, commit: str, path: str) -> bytes:
-        until = time.monotonic() + self._config.total_timeout_s
         url = hf_hub_url(repository, path, repo_type=_KIND, revision=commit, endpoint=self._hub)
-        data = bytearray()
-        with get_session().stream("GET", url, follow_redirects=True, **self._request) as answer:
+        return self._judged(self._answer(url, self._max_bytes, follow_redirects=True)[0])
+
+    def _answer(self, address: str, max_bytes: int, *, follow_redirects: bool) -> tuple[bytes, str | None]:
+        """The body, or its beginning where it is larger than `max_bytes`, and the address of the next page."""
+        until, data = time.monotonic() + self._config.total_timeout_s, bytearray()
+        with get_session().stream("GET", address, follow_redirects=follow_redirects, **self._request) as answer:
             if answer.status_code != 200:
                 raise status_failure(answer.status_code)
             if answer.headers.get("Content-Encoding", "identity").lower() != "identity":  # which nobody asked for
@@ -98,21 +105,21 @@ class HfSource:
                 data += part
                 if time.monotonic() > until:  # nobody waits for it any more
                     raise failure(SampleCode.UNREACHABLE)
-                if len(data) > self._max_bytes:
+                if len(data) > max_bytes:
                     break
-        return self._judged(bytes(data))
+            return bytes(data), answer.links.get("next", {}).get("url")
 
     def _tree(self, address: str) -> tuple[list[str], str | None]:
         """One page of a listing, and where the next is. huggingface_hub's own call repeats its question for minutes."""
-        answer = get_session().get(address, follow_redirects=False, **self._request)
-        if answer.status_code != 200:
-            raise status_failure(answer.status_code)
-        following = answer.links.get("next", {}).get("url")
+        page, following = self._answer(address, MAX_PAGE_BYTES, follow_redirects=False)
+        if len(page) > MAX_PAGE_BYTES:
+            raise failure(SampleCode.TOO_LARGE)
         if following is not None and not following.startswith(f"{self._hub}/"):  # the token is for the hub alone
             raise failure(SampleCode.REMOTE_ERROR)
         try:
-            return [entry["path"] for entry in answer.json() if entry["type"] == "file"], following
-        except (ValueError, TypeError, KeyError):
+            # Adding refuses a path that is no text.
+            return ["" + entry["path"] for entry in json.loads(page) if entry["type"] == "file"], following
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise failure(SampleCode.REMOTE_ERROR) from None
 
     @property

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,31 @@ class TestDatasets:
         assert listing(config, DATASET + "in/") == pages
         assert listing(config, DATASET + "none/") is SampleCode.NOT_FOUND
 
-    @pytest.mark.parametrize("page", [b"no json", b"{}", b"[1]", b'[{"type": "file"}]', b"null", b"[[[["])
+    def test_a_listing_given_drop_by_drop_is_broken_off(self, server: WebServer, tmp_path: Path) -> None:
+        broken_off = threading.Event()
+
+        def drip(request: Request) -> None:
+            request.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not request.stopping.wait(0.05):
+                try:
+                    request.send(b" ")
+                except OSError:
+                    return broken_off.set()
+
+        server.routes["*"] = drip
+        assert listing(self.settings(server, tmp_path, **QUICK), DATASET) is SampleCode.UNREACHABLE
+        assert broken_off.wait(5)
+
+    def test_a_listing_without_end_is_too_large(
+        self, server: WebServer, config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("alaas_workers.sources.hf_source.MAX_PAGE_BYTES", 1000)
+        server.routes["*"] = answer(b" " * 1001)
+        assert listing(config, DATASET) is SampleCode.TOO_LARGE
+
+    @pytest.mark.parametrize(
+        "page", [b"no json", b"{}", b"[1]", b'[{"type": "file"}]', b'[{"type": "file", "path": 1}]', b"null", b"[[[["]
+    )
     def test_a_listing_that_is_none_is_a_remote_error(self, page: bytes, server: WebServer, config: Config) -> None:
         server.routes["*"] = answer(page, Content_Type="application/json")
         assert listing(config, DATASET) is (SampleCode.NOT_FOUND if page == b"{}" else SampleCode.REMOTE_ERROR)
