@@ -14,10 +14,9 @@ from typing import Any, BinaryIO
 from alaas.checks import MAX_URI
 from alaas.errors import InvalidRequest
 from alaas.jobs import Listing
-from alaas.manifests import Columns, read_manifest
+from alaas.manifests import Columns, is_uri, label_of, read_manifest
 
 logger = logging.getLogger(__name__)
-MAX_LABEL = 200
 IN_MEMORY_BYTES = 8 * 1024 * 1024
 LABELS_AT_ONCE = 5000
 
@@ -43,16 +42,19 @@ class LocalManifest:
     def samples(self) -> Iterator[tuple[str, str | None]]:
         """Texts, or URIs and paths, each with its label. Rows without one are left out, and counted in `skipped`."""
         for row in self._rows:
-            value, label = row.value, _label(row.label)
-            fault = _fault(value, label, self.is_text)
+            fault = _fault(row.value, self.is_text)
+            try:
+                label = label_of(row.label)
+            except ValueError:
+                fault = fault or "bad_label"
             if fault is not None:
                 self.skipped[fault] += 1
             else:
-                yield value if self.is_text else self._placed(value), label or None
+                yield row.value if self.is_text else self._placed(row.value), label
 
     def _placed(self, value: str) -> str:
         """A relative path is taken from the manifest's own folder."""
-        return value if ":" in value.partition("/")[0] else os.path.join(os.path.dirname(self.path), value)
+        return value if is_uri(value) else os.path.join(os.path.dirname(self.path), value)
 
     def warn(self) -> None:
         if self.skipped:
@@ -66,11 +68,7 @@ class LocalManifest:
         self._file.close()
 
 
-def _label(label: Any) -> Any:
-    return str(label) if isinstance(label, int) and not isinstance(label, bool) else label
-
-
-def _fault(value: Any, label: Any, is_text: bool) -> str | None:
+def _fault(value: Any, is_text: bool) -> str | None:
     if value is None or value == "":
         return "empty"
     if not isinstance(value, str):
@@ -79,8 +77,6 @@ def _fault(value: Any, label: Any, is_text: bool) -> str | None:
         return "bad_text" if is_text else "bad_uri"
     if not is_text and (len(value) > MAX_URI or "\0" in value):
         return "bad_uri"
-    if label and not (isinstance(label, str) and len(label) <= MAX_LABEL and label.isprintable()):
-        return "bad_label"
     return None
 
 

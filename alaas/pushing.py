@@ -18,13 +18,12 @@ from alaas.jobs import Dataset, DatasetRequest, Job, Listing, SamplesAdded
 from alaas.local_files import sent_uris
 from alaas.local_folders import expanded, local_folder
 from alaas.local_manifests import LabelLines, LocalManifest
-from alaas.manifests import format_of
+from alaas.manifests import format_of, is_uri
 from alaas.ndjson import UriLines
 from alaas.sent_texts import checked_texts, sent_texts
 from alaas.waiting import Waiting
 
 _SAMPLE_ID = re.compile("[0-9a-f]{32}")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 class ListingOptions(TypedDict, total=False):
@@ -127,7 +126,7 @@ class Pushing(Waiting):
     ) -> None:
         """What is a path is read here, since the server may see another disk; what is a URI, by the server."""
         listing = checked(Listing, uri=name, **options)
-        if _URI.match(name) and not os.path.lexists(name):
+        if is_uri(name) and not os.path.lexists(name):
             if not (listing.is_prefix or format_of(name) or len(_present(listing)) > 1):
                 detail = "one URI goes into a list; a prefix ends in /, and a manifest in .csv, .jsonl or .parquet"
                 raise InvalidRequest(f"{detail}, or its format is given (got {name!r:.80})", field="data_list")
@@ -190,7 +189,7 @@ class Pushing(Waiting):
         for key in keys if are_texts else checked_uris(keys, "labels"):
             if key in sent or _SAMPLE_ID.fullmatch(key):
                 yield sent.get(key, key)
-            elif are_texts and (not _URI.match(key) or any(map(str.isspace, key))):  # "Update: ..." is no URI
+            elif are_texts and (not is_uri(key) or any(map(str.isspace, key))):  # "Update: ..." is no URI
                 yield next(self._sent_texts(checked_texts([key], "labels")))
             else:
                 yield next(self._sent([key]))

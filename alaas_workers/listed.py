@@ -10,17 +10,17 @@ from typing import NamedTuple
 from alaas.config import Config
 from alaas.errors import ManifestError, SampleCode, SampleError
 from alaas.jobs import Listing
-from alaas.manifests import Columns, ManifestRow, place_of, read_manifest
+from alaas.manifests import MAX_LABEL, Columns, ManifestRow, label_of, place_of, read_manifest
 from alaas.suffixes import is_sample
 from alaas.texts import text_uri
 from alaas_workers.catalog.importing import ListedSample
-from alaas_workers.catalog.texts import MAX_NAME, MAX_URI
+from alaas_workers.catalog.texts import MAX_URI
 from alaas_workers.sources import Sources, check_uri
 from alaas_workers.sources.upload_source import keep_upload
 
 BAD_LABEL, BAD_TEXT, BAD_VALUE, OTHER_FILE = "bad_label", "bad_text", "bad_value", "other_file"
 DETAILS = {
-    BAD_LABEL: f"its label is no text of 1 to {MAX_NAME} characters",
+    BAD_LABEL: f"its label is no text of 1 to {MAX_LABEL} characters",
     BAD_TEXT: "it is not valid Unicode",
     BAD_VALUE: "it is no text",
     OTHER_FILE: "its name is not that of a sample of the dataset's modality",
@@ -120,16 +120,7 @@ class Listings:
 
 
 def _label(row: ManifestRow) -> str | None:
-    """None for an empty cell. Whole numbers are texts here: many number their classes."""
-    label = row.label
-    if label is None or label == "":
-        return None
-    if isinstance(label, int) and not isinstance(label, bool):
-        label = str(label)
-    if not isinstance(label, str) or len(label) > MAX_NAME or not _is_plain(label):
-        raise _NoSample(BAD_LABEL)
-    return label
-
-
-def _is_plain(text: str) -> bool:
-    return not any(letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        return label_of(row.label)
+    except ValueError:
+        raise _NoSample(BAD_LABEL) from None

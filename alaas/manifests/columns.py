@@ -11,6 +11,7 @@ from alaas.errors import ManifestError
 from alaas.jobs import Listing
 
 SHOWN_COLUMNS = 20
+MAX_LABEL = 200
 URI, TEXT = "uri", "text"
 
 
@@ -20,6 +21,24 @@ class ManifestRow(NamedTuple):
     number: int
     value: Any
     label: Any = None
+
+
+def label_of(cell: Any) -> str | None:
+    """The label that a cell holds; None for an empty one. Raises ValueError for what is no text of 1 to 200 characters.
+
+    Whole numbers are texts here: many number their classes.
+    """
+    if cell is None or cell == "":
+        return None
+    label = str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
+    if not isinstance(label, str) or len(label) > MAX_LABEL or any(map(_is_unfit, label)):
+        raise ValueError("no label")
+    return label
+
+
+def _is_unfit(letter: str) -> bool:
+    """Control characters and lone surrogates, as in the labels of a request."""
+    return letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff"
 
 
 @dataclass(frozen=True)

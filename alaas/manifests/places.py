@@ -7,8 +7,13 @@ import re
 from posixpath import normpath
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a path
 _FILE = re.compile(r"(?i)file:(?://(?:localhost)?)?(?=/)")
+
+
+def is_uri(text: str) -> bool:
+    """Whether it begins with a scheme; else it is a path, or relative to something."""
+    return _SCHEME.match(text) is not None
 
 
 def place_of(manifest: str, value: str) -> str | None:
@@ -16,7 +21,7 @@ def place_of(manifest: str, value: str) -> str | None:
 
     In a manifest on a disk, what is no URI is a path; elsewhere it is the rest of a URI, as it is written.
     """
-    if _SCHEME.match(value) or value.startswith("/"):
+    if is_uri(value) or value.startswith("/"):
         return value
     on_disk = _FILE.match(manifest)
     if on_disk or manifest.startswith("/"):

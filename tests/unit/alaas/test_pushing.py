@@ -93,6 +93,24 @@ def test_rows_that_are_left_out_are_told(client: Client, tmp_path: Path, caplog:
     assert "rows left out: 1 empty, 1 bad_value, 1 bad_uri" in caplog.text
 
 
+def test_labels_of_a_local_manifest_are_those_that_the_server_takes(
+    client: Client, server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = ["no\u00a0break", "\U0001f468\u200d\U0001f469", "\t", "x" * 201, 7, 7.0]
+    rows = [{"uri": f"https://host/{number}.jpg", "label": label} for number, label in enumerate(labels)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    client.push_data(str(tmp_path / "m.jsonl"), label_column="label")
+    assert list(server.labels.values()) == ["no\u00a0break", "\U0001f468\u200d\U0001f469", "7"]
+    assert "rows left out: 3 bad_label" in caplog.text
+
+
+def test_a_file_of_a_manifest_may_have_a_colon_in_its_name(client: Client, server: FakeServer, tmp_path: Path) -> None:
+    (file,) = fill(tmp_path, "12:30.jpg")
+    (tmp_path / "m.csv").write_text("uri\n12:30.jpg\n")
+    client.push_data(tmp_path / "m.csv")
+    assert pushed(server) == [file.as_uri()]
+
+
 def test_texts_of_a_manifest_come_back_as_texts(client: Client, server: FakeServer, tmp_path: Path) -> None:
     texts = ["first", "s\u00e9cond, \n", "x" * 5000]
     (tmp_path / "m.jsonl").write_text("\n".join(json.dumps({"text": text, "topic": "t"}) for text in texts))
