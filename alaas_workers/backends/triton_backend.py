@@ -16,6 +16,7 @@ from alaas.config import Config
 from alaas.config.schema import TritonConfig
 from alaas.errors import ConfigError, ModelError
 from alaas.jobs import SCORES, Feature, ModelCard
+from alaas_workers import triton_names as names
 from alaas_workers.backends.batches import cut, padded
 from alaas_workers.backends.protocol import Arrays, EngineAway, EngineChanged, Rows, blank_bad_rows, empty_rows
 from alaas_workers.backends.served_answers import Answer, Answers
@@ -27,6 +28,7 @@ from alaas_workers.models.scores import not_given
 
 logger = logging.getLogger(__name__)
 
+_MAX_DIGITS = 10  # of a number that the server tells
 _ELSEWHERE = "a model on a Triton server is asked for its outputs alone"
 T = TypeVar("T")
 
@@ -82,12 +84,14 @@ class TritonBackend:
         self._wire.close()
 
     def _look(self) -> ServedModel:
-        """What the server serves now. Raises NotServed, EngineAway and ModelError."""
+        """What the server serves now. Raises EngineAway, also of a server that fails to tell, and ModelError."""
         try:
             answers = self._patiently(lambda: self._wire.describe(self._called, self._asked_version))
             served = ServedModel.read(*answers)
         except NotServed:
             raise self._judge.error("name", "the Triton server has no such model or version") from None
+        except EngineFailed as error:  # whatever ails it, no sample is to blame
+            raise EngineAway(error.detail) from error
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, NotUnderstood) as error:
             logger.warning("model %r: what the Triton server tells is not understood", self._called, exc_info=True)
             raise self._judge.error("name", "what the Triton server tells of it is not understood") from error
@@ -159,7 +163,8 @@ class TritonBackend:
             modality=self._settings.modality,
             fingerprint=self._served.fingerprint(self._settings, transform.id, self._fit),
             transform=transform.id,
-            classes=widths.get(SCORES[self._fit.scores_of]),
+            classes=self._classes(widths),
+            boxes=widths.get(Feature.BOX_SCORES),
             embedding_size=widths.get(Feature.EMBEDDINGS),
             passes=self._settings.passes,
             outputs=[feature for feature in Feature if feature in made],
@@ -167,6 +172,12 @@ class TritonBackend:
             input_size=list(transform.input_size) if transform.input_size else None,
             device="triton",
         )
+
+    def _classes(self, widths: dict[Feature, int]) -> int | None:
+        if self._fit.scores_of != "boxes":
+            return widths.get(SCORES[self._fit.scores_of])
+        told = self._served.parameters.get(names.CLASSES, "")
+        return int(told) if told.isdecimal() and len(told) < _MAX_DIGITS else None
 
     def _lacking(self) -> dict[Feature, str]:
         why = {Feature.EMBEDDINGS: "none of its outputs is called so; name one in outputs.embeddings"}
