@@ -6,6 +6,7 @@ INPUT = "input"
 """The one tensor of a vision or audio model. A text model's inputs have the names of its arguments: input_ids, ..."""
 
 PROBABILITIES = "probabilities"  # (N, C) float32; of classes each row sums to 1
+BOX_SCORES = "box_scores"  # (N, K) float32 in place of probabilities: of each image's boxes, falling, then 0
 EMBEDDINGS = "embeddings"  # (N, d) float32, only where the model gives it
 
 FINGERPRINT = "alaas_fingerprint"
@@ -14,7 +15,7 @@ FINGERPRINT = "alaas_fingerprint"
 TRANSFORM = "alaas_transform"  # the transform's id
 TRANSFORM_SETTINGS = "alaas_transform_settings"  # its settings as JSON, as the configuration's section holds them
 MODALITY = "alaas_modality"
-SCORES_OF = "alaas_scores_of"  # classes or labels
+SCORES_OF = "alaas_scores_of"  # classes, labels or boxes
 CLASSES = "alaas_classes"  # absent where it gives embeddings only
 EMBEDDING_SIZE = "alaas_embedding_size"  # absent where it gives no embeddings
 INPUT_SIZE = "alaas_input_size"  # JSON list, or null

@@ -25,7 +25,8 @@ def export() -> None:
     type=click.Choice(["python", "onnx"]),
     default="python",
     show_default=True,
-    help="python: Triton's Python backend with torch beside it. onnx: its onnxruntime backend.",
+    help="python: Triton's Python backend with torch beside it, and ALaaS where the model's code cannot be captured."
+    " onnx: its onnxruntime backend.",
 )
 @as_json
 def triton(model: str, folder: str, config: str | None, kind: str, as_json: bool) -> None:
@@ -44,6 +45,9 @@ def _show(written: dict[str, Any]) -> None:
     click.echo(f"wrote {written['folder']}, which Triton serves as {written['name']!r}:")
     click.echo(f"  tritonserver --model-repository {Path(written['folder']).parent}")
     click.echo(f"  fingerprint  {written['fingerprint']}")
+    if why := written["runs_own_code"]:
+        click.echo(f"It runs its own code: {why}.")
+        click.echo("So Triton's Python needs `pip install 'alaas[server]'` with the extras that the model needs here.")
 
 
 COMMANDS = (export,)

@@ -52,6 +52,8 @@ class Answers:
             raise self._judge.error("outputs", "it gives 1 value for a sample; a classifier gives 2 or more")
         tolerance = _TOLERANCE_FP16 if self._fit.scores.datatype == "FP16" else _TOLERANCE
         wrong = (scores < 0) | (scores > 1 + tolerance)
+        if self._fit.scores_of == "boxes" and wrong.any():
+            raise self._judge.error("outputs", f"{self._fit.scores.name!r:.80} gives no scores of boxes, from 0 to 1")
         if wrong.any() or (of_classes and (abs(scores.sum(axis=1) - 1) > tolerance).any()):
             raise self._judge.error(
                 "outputs", f"{self._fit.scores.name!r:.80} gives no probabilities; name it under outputs.logits"

@@ -56,14 +56,15 @@ class Judge:
     def fit(self, served: ServedModel) -> Fit:
         self._check_told(served)
         self.sent(served, self._example())
-        scores, is_logits = self._scores(served)
+        scores_of = self._scores_of(served)
+        scores, is_logits = (self._boxes(served), False) if scores_of == "boxes" else self._scores(served)
         embeddings = self._output(served, "embeddings", self._settings.outputs.embeddings)
-        rows = self._settings.batch_size
+        rows = 1 if scores_of == "boxes" else self._settings.batch_size  # as torch gives a detector its images
         if served.batch is not None:
             rows = served.batch if served.is_batch_fixed else min(rows, served.batch)
         if rows > _MAX_ROWS:
             raise self._error("transform", f"the server's model takes {rows} samples at once, and nothing less")
-        return Fit(scores, is_logits, self._scores_of(served), embeddings, rows)
+        return Fit(scores, is_logits, scores_of, embeddings, rows)
 
     def sent(self, served: ServedModel, batch: Batch) -> Inputs:
         """`batch` under the names and in the types that the server takes."""
@@ -97,9 +98,8 @@ class Judge:
 
     def _scores_of(self, served: ServedModel) -> ScoresOf:
         told = served.parameters.get(names.SCORES_OF)
-        scores_of = self._settings.scores_of or ("labels" if told == "labels" else "classes")
-        if scores_of == "boxes":
-            raise self._error("scores_of", "boxes are found by a detector that torch runs, not by a Triton server")
+        known: dict[str | None, ScoresOf] = {"labels": "labels", "boxes": "boxes"}
+        scores_of = self._settings.scores_of or known.get(told, "classes")
         if told is not None and told != scores_of:
             raise self._error("scores_of", f"the server's model gives scores of {told:.20}")
         return scores_of
@@ -131,6 +131,13 @@ class Judge:
         mean, std = (np.float32(each).reshape(3, 1, 1) for each in (settings.mean, settings.std))
         pixels: npt.NDArray[np.uint8] = np.rint((array * std + mean) * 255).astype(np.uint8)
         return pixels
+
+    def _boxes(self, served: ServedModel) -> Tensor:
+        if found := self._output(served, names.BOX_SCORES, None):
+            return found
+        raise self._error(
+            "scores_of", f"a detector gives {names.BOX_SCORES!r}; the server's model gives {_listed(served.outputs)}"
+        )
 
     def _scores(self, served: ServedModel) -> tuple[Tensor | None, bool]:
         """None of a model that gives embeddings alone."""

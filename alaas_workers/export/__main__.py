@@ -24,6 +24,7 @@ def main() -> None:
         answer["folder"] = str(written.folder)
         answer["name"] = written.name
         answer["fingerprint"] = written.fingerprint
+        answer["runs_own_code"] = written.runs_own_code
         answer["card"] = written.card.model_dump(mode="json")
 
 

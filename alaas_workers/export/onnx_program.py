@@ -52,6 +52,8 @@ def write_onnx(model: LoadedModel, folder: Path, *, whole: bool) -> Program:
     """
     if find_spec("onnxruntime") is None or find_spec("onnx") is None:
         raise refused(model, "ONNX files need the extra: pip install 'alaas[onnx]'")
+    if model.scores_of == "boxes":
+        raise refused(model, "a detector runs its own code; --format python carries it along")
     own = model.eager.module
     fixed_rows = own.rows if isinstance(own, Session) else None
     if fixed_rows and whole:

@@ -40,6 +40,7 @@ class Program:
     row_multiple: int
     shapes: Shapes
     keywords: bool = False  # takes several inputs as keyword arguments, else as one mapping
+    runs_own_code: str = ""  # why it is no program and needs ALaaS; "": it is one
 
 
 def write_program(model: LoadedModel, folder: Path) -> Program:

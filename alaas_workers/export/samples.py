@@ -23,7 +23,9 @@ def named(batch: Batch) -> list[tuple[str, torch.Tensor]]:
 
 def outputs_of(model: LoadedModel) -> list[tuple[str, int]]:
     """Names and widths of what the exported model gives."""
-    given = [(names.PROBABILITIES, model.card.classes), (names.EMBEDDINGS, model.card.embedding_size)]
+    card = model.card
+    scores = (names.BOX_SCORES, card.boxes) if model.scores_of == "boxes" else (names.PROBABILITIES, card.classes)
+    given = [scores, (names.EMBEDDINGS, card.embedding_size)]
     return [(name, width) for name, width in given if width is not None]
 
 

@@ -6,9 +6,11 @@ torch perhaps, may round otherwise, so that their features are never mixed.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,13 +19,17 @@ from alaas.config import Config
 from alaas.errors import ConfigError, ModelError
 from alaas.jobs import ModelCard
 from alaas_workers import triton_names as names
+from alaas_workers.export.carried import write_carried
+from alaas_workers.export.opened import opened_files
 from alaas_workers.export.pbtxt import text
-from alaas_workers.export.program import Program, refused, write_program
+from alaas_workers.export.program import EXPORTED, Program, write_program
 from alaas_workers.export.triton_config import config_of
 from alaas_workers.models import load_model, settings_of
 from alaas_workers.models.loaded import LoadedModel
 
-VERSION = 1
+logger = logging.getLogger(__name__)
+
+VERSION = 2
 """Of what an exported model computes: count up when the outputs of an unchanged model would differ."""
 
 _PYTHON_MODEL = Path(__file__).with_name("triton_python_model.py")
@@ -31,12 +37,13 @@ _PYTHON_MODEL = Path(__file__).with_name("triton_python_model.py")
 
 @dataclass(frozen=True)
 class Written:
-    """What was written where, as the command prints it."""
+    """What was written where, as the command prints it. `runs_own_code`: why Triton needs ALaaS beside it; "": no."""
 
     folder: Path
     name: str
     card: ModelCard
     fingerprint: str
+    runs_own_code: str
 
 
 def export(name: str, config: Config, repository: Path, kind: str = "python") -> Written:
@@ -49,18 +56,20 @@ def export(name: str, config: Config, repository: Path, kind: str = "python") ->
     source = settings_of(name, config).source
     if source in ("triton", "null"):
         raise ModelError(f"model {name!r}: there is nothing here to export of the source {source}", field="model")
-    model = load_model(name, config)
-    fingerprint = fingerprint_of(model.card, kind)
+    with opened_files() as opened:
+        model = load_model(name, config)
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=repository, prefix=".alaas-") as made:
             whole = Path(made) / folder.name
             (whole / "1").mkdir(parents=True)
-            _write(model, whole, kind, fingerprint)
+            program = _program(model, config, opened, whole / "1", kind)
+            fingerprint = fingerprint_of(model.card, "carried" if program.runs_own_code else kind)
+            _write(model, program, whole, kind, fingerprint)
             _put_in_place(whole, folder, Path(made) / "old")
     except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
-    return Written(folder, folder.name, model.card, fingerprint)
+        raise ConfigError(f"cannot write {folder}: {error.strerror or 'a file could not be copied'}") from None
+    return Written(folder, folder.name, model.card, fingerprint, program.runs_own_code)
 
 
 def triton_name(name: str) -> str:
@@ -75,22 +84,32 @@ def fingerprint_of(card: ModelCard, kind: str) -> str:
     return sha256(f"triton {kind} {VERSION} {card.fingerprint}".encode()).hexdigest()
 
 
-def _write(model: LoadedModel, folder: Path, kind: str, fingerprint: str) -> None:
-    program = _program(model, folder / "1", kind)
+def _write(model: LoadedModel, program: Program, folder: Path, kind: str, fingerprint: str) -> None:
     if kind == "python":
         shutil.copyfile(_PYTHON_MODEL, folder / "1" / "model.py")
     config = text(config_of(folder.name, kind, model, program, fingerprint))
     (folder / "config.pbtxt").write_text(config, "utf-8")
 
 
-def _program(model: LoadedModel, folder: Path, kind: str) -> Program:
-    if model.scores_of == "boxes":
-        raise refused(model, "a detector is served by torch alone")
-    if kind == "python" and model.settings.source != "onnx":
-        return write_program(model, folder)
-    from alaas_workers.export.onnx_program import write_onnx
+def _program(model: LoadedModel, config: Config, opened: Collection[Path], folder: Path, kind: str) -> Program:
+    if kind == "onnx" or model.settings.source == "onnx":
+        from alaas_workers.export.onnx_program import write_onnx
 
-    return write_onnx(model, folder, whole=kind == "onnx")
+        return write_onnx(model, folder, whole=kind == "onnx")
+    if model.is_program:
+        return write_program(model, folder)
+    if model.scores_of == "boxes":
+        why = "it is a detector, which computes another number of boxes for each image"
+    else:
+        try:
+            return write_program(model, folder)
+        except ModelError as error:
+            why = error.detail.partition(": ")[2]
+        except RuntimeError as error:  # of the captured program, on batches that the model itself takes
+            logger.warning("model %r: what torch.export captured fails", model.card.name, exc_info=True)
+            why = f"what torch.export captured fails with {type(error).__name__}"
+    (folder / EXPORTED).unlink(missing_ok=True)
+    return write_carried(model, config, opened, why, folder)
 
 
 def _check_folder(folder: Path) -> None:

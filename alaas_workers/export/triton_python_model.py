@@ -1,5 +1,5 @@
 """Written by `alaas export triton`: serves the program beside this file in Triton's Python backend. Needs torch, and
-onnxruntime where the program is an ONNX file.
+onnxruntime where the program is an ONNX file, `alaas[server]` where it is model.json.
 
 Its settings are the parameters of config.pbtxt. A row depends on its sample alone: whatever requests Triton puts
 together, their rows go in batches that are filled up to a multiple of `alaas_row_multiple`.
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # Triton's, and only there
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-PROBABILITIES, EMBEDDINGS = "probabilities", "embeddings"
+PROBABILITIES, BOX_SCORES, EMBEDDINGS = "probabilities", "box_scores", "embeddings"
 
 
 class TritonPythonModel:
@@ -82,15 +83,17 @@ class TritonPythonModel:
         with torch.inference_mode(), torch.autocast(self._device.type, precision, enabled=precision is not None):
             made = self._called(batch)
         scores, embedding = made if isinstance(made, tuple | list) else (made, None)
-        found = {} if scores is None else {PROBABILITIES: self._probabilities(scores.float())}
+        of = self._parameters["alaas_scores_of"]
+        name = BOX_SCORES if of == "boxes" else PROBABILITIES
+        found = {} if scores is None else {name: self._probabilities(scores.float(), of)}
         if embedding is not None:
             found[EMBEDDINGS] = embedding.flatten(1)
         return [found[name] for name in self._outputs]
 
-    def _probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        if self._parameters["alaas_logits"] != "true":
+    def _probabilities(self, scores: torch.Tensor, of: str) -> torch.Tensor:
+        if self._parameters["alaas_logits"] != "true" or of == "boxes":
             return scores
-        return torch.softmax(scores, 1) if self._parameters["alaas_scores_of"] == "classes" else torch.sigmoid(scores)
+        return torch.softmax(scores, 1) if of == "classes" else _sigmoid(scores)
 
     def _called(self, batch: list[torch.Tensor]) -> Any:
         if self._inputs == ["input"]:
@@ -127,6 +130,8 @@ def _device(args: dict[str, str]) -> str:
 def _load(path: str, device: torch.device) -> Any:
     if path.endswith(".onnx"):
         return OnnxProgram(path, device)
+    if path.endswith(".json"):
+        return _load_carried(path, device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and torch.export talks of its own internals
         if path.endswith(".pt"):
@@ -137,6 +142,19 @@ def _load(path: str, device: torch.device) -> Any:
 
             program = move_to_device_pass(program, device)
         return program.module()
+
+
+def _load_carried(path: str, device: torch.device) -> Any:
+    try:
+        from alaas_workers.export.carried import load_carried
+    except ImportError as error:
+        raise RuntimeError(f"this model runs its own code: Triton's Python needs alaas[server] ({error})") from error
+    return load_carried(Path(path), device).eager
+
+
+def _sigmoid(logits: torch.Tensor) -> torch.Tensor:
+    """As the softmax of [z, 0]: torch's own sigmoid rounds a value by its place in the tensor, in vectors or alone."""
+    return torch.softmax(torch.stack([logits, torch.zeros_like(logits)], 2), 2)[..., 0]
 
 
 def _filled(rows: torch.Tensor, multiple: int) -> torch.Tensor:

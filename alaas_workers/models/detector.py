@@ -12,11 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from alaas.config import TransformConfig
 from alaas_workers.models.built import BuildContext
-
-AS_IT_IS = TransformConfig(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-"""Pixels from 0 to 1 at the image's own size: the rest is the detector's."""
+from alaas_workers.models.scores import AS_IT_IS
 
 
 class Detector(nn.Module):

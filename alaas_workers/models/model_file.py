@@ -20,7 +20,7 @@ from alaas_workers.models import torchvision_zoo
 from alaas_workers.models.archives import check_exported
 from alaas_workers.models.built import IMAGENET, BuildContext, Built, architecture_of, as_path, same_everywhere
 from alaas_workers.models.callables import find_callable
-from alaas_workers.models.detector import AS_IT_IS
+from alaas_workers.models.scores import AS_IT_IS
 from alaas_workers.models.state_dict import check_file, load_into, read_state_dict
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from alaas.config import TransformConfig
 from alaas.jobs import OF_PASSES, SCORES, Feature, ScoresOf
+
+AS_IT_IS = TransformConfig(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+"""Pixels from 0 to 1 at the image's own size: the rest is the detector's."""
 
 _INSTEAD: dict[ScoresOf, str] = {
     "classes": "its scores are of classes, which exclude one another",

@@ -22,7 +22,7 @@ from alaas_workers.models.built import (
     same_everywhere,
     use_hub_folder,
 )
-from alaas_workers.models.detector import AS_IT_IS
+from alaas_workers.models.scores import AS_IT_IS
 from alaas_workers.models.state_dict import load_into, read_state_dict
 
 FILE_SUFFIXES = frozenset({".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"})

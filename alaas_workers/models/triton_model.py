@@ -6,13 +6,16 @@ from typing import Any
 
 from alaas.config import ModelConfig, TransformConfig
 from alaas.errors import ModelError
+from alaas_workers.models.scores import AS_IT_IS
 
 USUAL = TransformConfig(resize=256, crop=224)
 """What most image models expect, where the configuration does not say: a server tells shapes and no statistics."""
 
 
 def default_settings(name: str, settings: ModelConfig) -> Any:
-    """Raises ModelError for a modality whose input cannot be guessed."""
+    """Raises ModelError for a modality whose input cannot be guessed. A detector gets an image as it is."""
+    if settings.scores_of == "boxes":
+        return AS_IT_IS
     if settings.modality == "vision":
         return USUAL
     raise ModelError(

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.redis_server import free_port
 
-_MADE = Path(__file__).resolve().parents[2] / ".venv-triton"
+_ROOT = Path(__file__).resolve().parents[2]
+_MADE = _ROOT / ".venv-triton"
 _START_S = 120.0
 
 
@@ -33,12 +34,16 @@ def start_script() -> Path:
 
 
 class TritonServer:
-    """`repository`: a folder with a folder for each model. `explicit`: models are loaded when they are asked for."""
+    """`repository`: a folder with a folder for each model. `explicit`: models are loaded when they are asked for.
 
-    def __init__(self, repository: Path, *, explicit: bool = False) -> None:
+    `with_alaas`: ALaaS and its tests are installed in the Python of its models, which otherwise has torch alone.
+    """
+
+    def __init__(self, repository: Path, *, explicit: bool = False, with_alaas: bool = False) -> None:
         self.repository = repository
         self.http_port, self.grpc_port = free_port(), free_port()
         self._explicit = explicit
+        self._python_path = {"PYTHONPATH": str(_ROOT)} if with_alaas else {}
         self._process: subprocess.Popen[bytes] | None = None
         self._memory = f"alaas-test-{secrets.token_hex(6)}"
         self._log = repository.parent / f"{repository.name}.log"
@@ -72,7 +77,7 @@ class TritonServer:
             "model-control-mode": "explicit" if self._explicit else "none",
         }
         command = [str(start), *(f"--{name}={value}" for name, value in arguments.items())]
-        environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"}
+        environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"} | self._python_path
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         self._wait()
