@@ -64,9 +64,20 @@ class Columns:
         """Where they are. Raises ManifestError, naming the columns that are there."""
         value = self.text or self.uri or self._by_default(names)
         is_text = value == self.text or (self.uri is None and value == TEXT)
-        field = "listing.text_column" if self.text else "listing.column"
         label = None if self.label is None else _place(self.label, names, "listing.label_column")
-        return Found(_place(value, names, field), label, is_text)
+        return Found(_place(value, names, self.value_field), label, is_text)
+
+    @property
+    def value_field(self) -> str:
+        """What the user names the column of the samples by."""
+        return "listing.text_column" if self.text else "listing.column"
+
+    def refuse_names(self) -> None:
+        """Of rows that are bare strings. `text` stays, since it says what the strings are. Raises ManifestError."""
+        for field, name in (("column", self.uri), ("label_column", self.label)):
+            if name is not None:
+                detail = f"the manifest has no column {name!r:.80}; its rows are bare strings"
+                raise ManifestError(detail, field=f"listing.{field}")
 
     def _by_default(self, names: Sequence[str]) -> str:
         return TEXT if self.takes_texts and URI not in names and TEXT in names else URI

@@ -21,6 +21,7 @@ def json_rows(file: IO[bytes], columns: Columns) -> tuple[bool, Iterator[Manifes
         raise ManifestError("the manifest is empty", field="listing.uri")
     again = chain([first], values)
     if isinstance(first, str):
+        columns.refuse_names()
         return columns.text is not None, _strings(again)
     names = list(first)
     found = columns.found_in(names)

@@ -39,20 +39,21 @@ def _opened(file: IO[bytes], columns: Columns) -> tuple[bool, Iterator[ManifestR
         raise ManifestError(f"the manifest has {len(names)} columns; at most {MAX_COLUMNS} are taken")
     found = columns.found_in(names)
     wanted = [names[place] for place in (found.value, found.label) if place is not None]
-    for name in wanted:
-        _check_type(name, parquet.schema_arrow.field(name).type)
+    for name, field in zip(wanted, (columns.value_field, "listing.label_column"), strict=False):
+        _check_type(name, parquet.schema_arrow.field(name).type, field)
     _check_size(parquet.metadata, {names.index(name) for name in wanted})
     # As a dictionary, a text that is repeated a million times stays one text.
     read = pq.ParquetFile(file, pre_buffer=False, read_dictionary=wanted, **limits)
     return found.is_text, _rows(read, wanted, found)
 
 
-def _check_type(name: str, kind: pa.DataType) -> None:
-    import pyarrow as pa
+def _check_type(name: str, kind: pa.DataType, field: str) -> None:
+    import pyarrow.types as types
 
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer)):
-        raise ManifestError(f"the column {name!r:.80} must hold texts, not {kind!s:.80}", field="listing.column")
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    if not any(test(kind) for test in (*texts, types.is_integer, types.is_null)):  # null: without a single value
+        raise ManifestError(f"the column {name!r:.80} must hold texts, not {kind!s:.80}", field=field)
 
 
 def _check_size(footer: Any, places: set[int]) -> None:

@@ -133,11 +133,27 @@ def test_bare_strings_are_uris_unless_texts_are_asked_for() -> None:
     assert read_manifest(io.BytesIO(data), Columns(text="text", takes_texts=True), "m.jsonl")[0]
 
 
+def test_columns_named_of_bare_strings_are_refused() -> None:
+    for field, columns in (("column", Columns(uri="file")), ("label_column", Columns(label="kind"))):
+        with pytest.raises(ManifestError, match="its rows are bare strings") as caught:
+            read(b'"a.jpg"\n', columns, name="m.jsonl")
+        assert caught.value.field == f"listing.{field}"
+
+
 def test_a_parquet_column_of_anything_but_texts_is_refused() -> None:
-    with pytest.raises(ManifestError, match="must hold texts, not list"):
-        read(as_parquet({"uri": [["a"]]}))
+    of = {"column": Columns(uri="bad"), "text_column": Columns(text="bad"), "label_column": Columns(label="bad")}
+    for field, columns in of.items():
+        with pytest.raises(ManifestError, match="must hold texts, not list") as caught:
+            read(as_parquet({"uri": ["a"], "bad": [["a"]]}), columns)
+        assert caught.value.field == f"listing.{field}"
     labels = read(as_parquet({"uri": ["a", None], "label": pa.array([3, 4], pa.int8())}), Columns(label="label"))
     assert labels == [(1, "a", 3), (2, None, 4)]
+
+
+def test_a_parquet_column_without_a_value_and_one_of_string_views_are_taken() -> None:
+    views = pa.array(["a", None], pa.string_view())
+    rows = read(as_parquet({"uri": views, "label": pa.nulls(2)}), Columns(label="label"))
+    assert rows == [(1, "a", None), (2, None, None)]
 
 
 def test_a_text_that_stands_in_parquet_once_for_many_rows_is_not_unpacked_for_each(
