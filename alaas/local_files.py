@@ -106,13 +106,20 @@ def _sha256(path: Path) -> str | None:
 
 def _put(http: Http, sha256: str, path: Path, size_bytes: int, bar: UploadBar) -> None:
     try:
-        http.send("PUT", f"/v1/uploads/{sha256}", Any, lambda: _pieces(path), size_bytes, "application/octet-stream")
+        octets = "application/octet-stream"
+        http.send("PUT", f"/v1/uploads/{sha256}", Any, lambda: _pieces(path, size_bytes), size_bytes, octets)
     except (InvalidRequest, OSError) as error:
         logger.warning("%s: not sent up (%s); the report will list it", path, error)
     bar.advance(size_bytes)
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(path: Path, size_bytes: int) -> Iterator[bytes]:
+    """Raises OSError where the file has another size by now, since that of the body is promised before."""
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
+            size_bytes -= len(piece)
+            if size_bytes < 0:
+                break
             yield piece
+    if size_bytes:
+        raise OSError("its size changed while it was read")

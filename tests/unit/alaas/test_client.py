@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alaas import Client, errors
+from alaas import Client, errors, local_files
 from alaas.waiting import poll_pause_s
 from tests.unit.alaas.fake_server import FakeServer, problem
 
@@ -240,6 +240,21 @@ def test_a_file_that_the_server_refuses_does_not_stop_a_push(
         client.push_data(images, dataset="mine")
     assert len(server.datasets["mine"]) == 3
     assert "1.png: not sent up" in caplog.text
+
+
+@pytest.mark.parametrize("told_bytes", [1, 1_000_000])
+def test_a_file_whose_size_changes_while_it_goes_up_does_not_stop_a_push(
+    client: Client,
+    server: FakeServer,
+    images: list[Path],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    told_bytes: int,
+) -> None:
+    monkeypatch.setattr(local_files, "_size_and_mtime", lambda path: (told_bytes, 0))
+    client.push_data(images[:1], dataset="mine")
+    assert not server.uploads and len(server.datasets["mine"]) == 1
+    assert "0.png: not sent up (its size changed while it was read)" in caplog.text
 
 
 def test_a_name_that_is_not_utf8_can_be_pushed(client: Client, server: FakeServer, tmp_path: Path) -> None:
