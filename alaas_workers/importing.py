@@ -32,7 +32,7 @@ SHOWN = 200  # characters of a skipped row
 MEMORY_BYTES = 2 * 1024**3  # beside what the worker holds: a manifest that unpacks to more is refused
 _CANNOT = {
     SampleCode.UNKNOWN_SCHEME: "no source of this server serves its scheme, or the one that does cannot list",
-    SampleCode.NOT_FOUND: "there is nothing at this URI",
+    SampleCode.NOT_FOUND: "there is nothing at this URI; a prefix ends in /",
     SampleCode.TOO_LARGE: "the manifest has more bytes than sources.max_manifest_bytes",
     SampleCode.EMPTY: "the manifest is empty",
 }
