@@ -40,7 +40,12 @@ class Tokens(Protocol):
         """Every id is below it."""
 
     @property
-    def pad_id(self) -> int: ...
+    def told_pad_id(self) -> int | None:
+        """None: the tokenizer knows no token that fills up."""
+
+    @property
+    def pad_id(self) -> int:
+        """0 where none is known."""
 
     @property
     def usual_length(self) -> int: ...
@@ -54,7 +59,7 @@ class ByteTokens:
 
     digest = BYTES
     size = 257
-    pad_id = 0
+    told_pad_id = pad_id = 0
     usual_length = USUAL_LENGTH
 
     def encoder(self, max_length: int) -> Callable[[str], Encoded]:
@@ -75,13 +80,17 @@ class FileTokens:
         self.size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
 
     @cached_property
-    def pad_id(self) -> int:
+    def told_pad_id(self) -> int | None:
         padding = self._tokenizer.padding
         if padding is not None:
             return int(padding["pad_id"])
         token = _beside(self._path, _SETTINGS).get("pad_token")
-        found = self._tokenizer.token_to_id(token.get("content", "") if isinstance(token, dict) else str(token))
-        return 0 if found is None else int(found)
+        found = self._tokenizer.token_to_id(str(token.get("content", "") if isinstance(token, dict) else token))
+        return None if found is None else int(found)
+
+    @property
+    def pad_id(self) -> int:
+        return self.told_pad_id or 0
 
     @cached_property
     def usual_length(self) -> int:

@@ -77,7 +77,7 @@ def _modules(context: BuildContext, path: Path) -> list[dict[str, Any]]:
 
 
 def _mode(context: BuildContext, told: dict[str, Any]) -> str:
-    modes = [mode for key, mode in _OLD_KEYS.items() if told.get(key) is True]
+    modes = [_OLD_KEYS.get(key, key) for key in told if key.startswith("pooling_mode_") and told[key] is True]
     if isinstance(told.get("pooling_mode"), str):
         modes = [told["pooling_mode"]]
     if len(modes) != 1 or modes[0] not in _OLD_KEYS.values():

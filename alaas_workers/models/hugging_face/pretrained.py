@@ -22,11 +22,14 @@ _VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "a
 
 
 _OF_A_LAYER = re.compile(r"\.\d+\.")
+_OWN_ATTENTION = (None, "eager", "sdpa")
+"""Transformers' own. Any other name may have code fetched from a hub, where the `kernels` package is installed."""
 
 
 def config_of(context: BuildContext, folder: Path) -> dict[str, Any]:
     """config.json. Raises ModelError for one that needs code of its own, and for an unknown architecture."""
     config = read_json(context.name, folder / "config.json")
+    _check_runs_as_it_is(context, folder, config)
     known = _mapping(context)
     kind = config.get("model_type")
     if isinstance(kind, str) and kind in known:
@@ -34,6 +37,16 @@ def config_of(context: BuildContext, folder: Path) -> dict[str, Any]:
     if "auto_map" in config:
         raise context.error("repo", "it brings its own code, which is never run; take a model that transformers knows")
     raise context.error("repo", f"its config.json names no model_type that transformers knows ({kind!r:.80})")
+
+
+def _check_runs_as_it_is(context: BuildContext, folder: Path, config: dict[str, Any]) -> None:
+    """Raises ModelError for what transformers would take from elsewhere, or would leave out without a word."""
+    if (folder / "adapter_config.json").is_file():  # with peft installed it names another model, without it is ignored
+        raise context.error("repo", "it holds an adapter; merge it into its model (merge_and_unload) and save that")
+    for part in (config, *(each for each in config.values() if isinstance(each, dict))):
+        for key, value in part.items():
+            if key.endswith(("attn_implementation", "experts_implementation")) and value not in _OWN_ATTENTION:
+                raise context.error("repo", f"its config.json chooses {key:.80}, which may be code; leave it out there")
 
 
 def classifier_scores(context: BuildContext, config: dict[str, Any], *kinds: str) -> ScoresOf:

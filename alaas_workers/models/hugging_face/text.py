@@ -52,9 +52,14 @@ def build(context: BuildContext) -> Built:
 
 
 def _pad_id(name: str, config: dict[str, Any], tokenizer: str) -> int:
-    """The model's: it may find a text's end, or its positions, by it. Else the tokenizer's."""
-    told = config.get("pad_token_id")
-    return told if isinstance(told, int) and told >= 0 else open_tokens(tokenizer).pad_id
+    """The model's: it may find a text's end, or its positions, by it. Else the tokenizer's, else the token that ends a
+    text, as is usual for models that were trained without padding: any other may be a text's last one.
+    """
+    tokens = open_tokens(tokenizer)
+    for told in (config.get("pad_token_id"), tokens.told_pad_id, config.get("eos_token_id")):
+        if isinstance(told, int) and told >= 0:
+            return told
+    return tokens.pad_id
 
 
 def _positions(config: dict[str, Any], pad_id: int) -> int | None:

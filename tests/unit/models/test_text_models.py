@@ -111,6 +111,10 @@ def test_a_sentence_transformers_module_that_is_not_served_is_refused(tmp_path: 
     (folder / "modules.json").write_text('[{"path": "", "type": "Transformer"}, {"path": "2", "type": "x.Dense"}]')
     with pytest.raises(ModelError, match="module 'Dense', which is not served"):
         load_model("m", _config(folder))
+    (folder / "modules.json").write_text('[{"path": "", "type": "Transformer"}, {"path": "", "type": "x.Pooling"}]')
+    _change(folder / "config.json", pooling_mode_mean_tokens=True, pooling_mode_weightedmean_tokens=True)
+    with pytest.raises(ModelError, match="pooling is not served"):  # one after the other, which is twice as wide
+        load_model("m", _config(folder))
     (folder / "modules.json").write_text("{")
     with pytest.raises(ModelError, match=r"modules\.json cannot be read"):
         load_model("m", _config(folder))
@@ -139,6 +143,24 @@ BAD: dict[str, tuple[str, Spoil, str, str]] = {
         "names no model_type that transformers knows",
     ),
     "no JSON": ("BertModel", lambda folder: (folder / "config.json").write_text("{"), "repo", "cannot be read as JSON"),
+    "an adapter beside it": (
+        "BertModel",
+        lambda folder: (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/other"}'),
+        "repo",
+        "holds an adapter",
+    ),
+    "attention from a hub": (
+        "BertModel",
+        lambda folder: _change(folder / "config.json", attn_implementation="owner/kernel"),
+        "repo",
+        "chooses attn_implementation, which may be code",
+    ),
+    "attention from a hub, of a part": (
+        "BertModel",
+        lambda folder: _change(folder / "config.json", text_config={"_attn_implementation": "flash_attention_2"}),
+        "repo",
+        "chooses _attn_implementation, which may be code",
+    ),
     "a list": ("BertModel", lambda folder: (folder / "config.json").write_text("[]"), "repo", "holds no JSON object"),
     "no tokenizer": (
         "BertModel",
@@ -249,6 +271,29 @@ def test_a_model_that_finds_the_end_by_its_padding_token_is_given_one(tmp_path: 
     )
     transformers.GPT2ForSequenceClassification(told).save_pretrained(folder)
     assert _rows(_config(folder))[Feature.EMBEDDINGS].shape == (12, 32)
+
+
+def test_where_nobody_names_a_padding_token_no_word_of_a_text_is_taken_for_one(tmp_path: Path) -> None:
+    import transformers
+
+    folder = tmp_path / "gpt2"
+    tokens = write_tokenizer(folder)
+    tokens.post_processor = None
+    tokens.save(str(folder / "tokenizer.json"))
+    _change(folder / "tokenizer_config.json", pad_token=None)
+    sizes: dict[str, Any] = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2, "num_labels": CLASSES}
+    told = transformers.GPT2Config(vocab_size=tokens.get_vocab_size(), bos_token_id=3, eos_token_id=3, **sizes)
+    model = transformers.GPT2ForSequenceClassification(told).eval()
+    model.save_pretrained(folder)
+    config = _config(folder)
+    array = transform_for("m", config.models["m"]).preprocess(b"word1 word2 [PAD]", SourcesConfig())
+    assert array.tolist()[0][-1] == 0  # which would be the padding if it were the first token
+    backend = open_backend("m", config)
+    made = backend.infer([array], [Feature.PROBABILITIES], lambda: None)[Feature.PROBABILITIES]
+    backend.close()
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(array.astype("int64"))).logits
+    assert made[0] == pytest.approx(torch.softmax(logits, 1)[0].numpy(), abs=1e-6)
 
 
 def test_a_model_whose_outputs_change_with_padding_is_told_of_until_there_is_none(tmp_path: Path) -> None:
