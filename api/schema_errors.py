@@ -35,10 +35,13 @@ def _short(value: Any) -> str:
 
 
 def _most_telling(found: list[ErrorDetails], value: Any) -> tuple[ErrorDetails, Path]:
-    """The error of the first wrong field; of a union's several, the one that got furthest into the value."""
+    """The error of the first wrong field; of a union's several, the one that got furthest into the value.
+
+    Of equals, what is wrong with a value tells more than which of its keys another member lacks.
+    """
     walked = [(item, _walk(item, value)) for item in found]
     same_field = [(item, path) for item, path in walked if item["loc"][:1] == found[0]["loc"][:1]]
-    return max(same_field, key=lambda pair: len(pair[1]))
+    return max(same_field, key=lambda pair: (len(pair[1]), pair[0]["type"] not in ("missing", "extra_forbidden")))
 
 
 def _walk(item: ErrorDetails, value: Any) -> Path:

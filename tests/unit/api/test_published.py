@@ -77,6 +77,7 @@ def test_a_job_that_takes_too_long_is_503_and_goes_on_and_the_same_key_finds_it_
      ({"parameters": {"budget": 1, "n_drop": 5}}, "parameters.n_drop"), ({"data": []}, "data"),
      ({"data": "abc"}, "data"),
      ({"data": [{"uri": "file:///a"}, {"text": "b"}]}, "data.1.uri"), ({"data": [{"uri": "gopher://a"}]}, "data.0.uri"),
+     ({"data": [{"text": ""}]}, "data.0.text"), ({"data": [{"text": 5}]}, "data.0.text"),
      ({"targetExecutor": "x"}, "targetExecutor"), ({"parameters": {"budget": 5}}, "budget")],
 )  # fmt: skip
 def test_what_the_call_does_not_know_is_named(client: FlaskClient, change: dict[str, Any], field: str) -> None:
