@@ -41,6 +41,7 @@ class TorchBackend:
         threads = threads_each(torch.get_num_threads(), devices)
         self._replicas = [Replica(copy, threads) for copy in models]
         self._lock = threading.Lock()
+        self._has_failed = False
         self._warm_up()
 
     @staticmethod
@@ -118,7 +119,9 @@ class TorchBackend:
             if self._model.transform.input_size is not None:
                 raise
             # Without a crop an image has its own size, and this network does not take it: these samples fail alone.
-            logger.warning("model %r fails on %d samples of one size", self.card.name, count, exc_info=True)
+            name, is_first = self.card.name, not self._has_failed
+            self._has_failed = True  # how it fails is told once: a pool may hold as many of these as its user likes
+            logger.warning("model %r fails on %d samples of one size", name, count, exc_info=is_first)
             return {}
 
     @property

@@ -71,7 +71,14 @@ class TextTransform:
 
         White space around the text is taken off. Raises SampleError: TOO_LARGE, NOT_TEXT, or EMPTY for nothing left.
         """
-        return self._array(self._encode(read_text(data, limits.max_text_bytes)))
+        encode, text = self._encode, read_text(data, limits.max_text_bytes)
+        try:
+            encoded = encode(text)
+        except MemoryError:
+            raise
+        except Exception:  # the tokenizers library has no errors of its own; one without [UNK] fails on unknown words
+            raise SampleError(SampleCode.NOT_TEXT, "the tokenizer makes no tokens of the text") from None
+        return self._array(encoded)
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(1 or 2, filled up length, whether nothing was filled up) of an array of `preprocess`."""

@@ -152,12 +152,17 @@ def test_without_a_crop_images_of_each_size_go_together(tmp_path: Path) -> None:
         assert all(np.array_equal(alone[feature][0], together[feature][row]) for feature in BOTH)
 
 
-def test_without_a_crop_an_image_that_the_network_does_not_take_fails_alone(tmp_path: Path) -> None:
+def test_without_a_crop_an_image_that_the_network_does_not_take_fails_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = {"path": saved(FlatNet(), tmp_path / "f.pt"), "builder": "tests.support.tiny_models:FlatNet"}
     backend = open_backend("m", tiny_config(tmp_path, **settings, transform={"resize": 16}))
     images = [*_images(3, 16), np.zeros((3, 16, 20), np.uint8), *_images(2, 32)]
     features = backend.infer(images, BOTH, _nothing)
     assert np.flatnonzero(bad_rows(features)).tolist() == [3]
+    backend.infer(images, BOTH, _nothing)
+    told = [record for record in caplog.records if "fails on 1 samples" in record.message]
+    assert [bool(record.exc_info) for record in told] == [True, False]  # a user must not fill the log with tracebacks
 
 
 @pytest.mark.slow

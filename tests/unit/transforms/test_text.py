@@ -81,6 +81,17 @@ def test_a_text_of_which_the_tokenizer_leaves_nothing_is_empty(folder: Path) -> 
     assert caught.value.sample_code is SampleCode.EMPTY
 
 
+def test_a_text_over_which_the_tokenizer_stumbles_fails_alone(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "[NONE]"  # which its words lack
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    transform = _transform(folder)
+    assert len(_ids(transform, b"word1")) == 3
+    with pytest.raises(SampleError) as caught:
+        transform.preprocess("\u4e00".encode(), LIMITS)
+    assert caught.value.sample_code is SampleCode.NOT_TEXT and "[NONE]" not in caught.value.detail
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_become_tokens_or_a_code(data: bytes) -> None:
     try:
