@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ FLUSH_S = 2.0  # the longest that rows wait for their batch to fill, so that pro
 MAX_EXAMPLES = 20
 SHOWN = 200  # characters of a skipped row
 MEMORY_BYTES = 2 * 1024**3  # beside what the worker holds: a manifest that unpacks to more is refused
+_CREDENTIALS = re.compile(r"//[^/?#]*@")  # of a URI; a report is kept
 _CANNOT = {
     SampleCode.UNKNOWN_SCHEME: "no source of this server serves its scheme, or the one that does cannot list",
     SampleCode.NOT_FOUND: "there is nothing at this URI; a prefix ends in /",
@@ -159,7 +161,7 @@ class Tally:
     def _skip(self, row: Row) -> None:
         self.skipped[row.code] += 1
         if len(self.examples) < MAX_EXAMPLES:
-            shown = row.value[:SHOWN].encode(errors="backslashreplace").decode()
+            shown = _CREDENTIALS.sub("//...@", row.value)[:SHOWN].encode(errors="backslashreplace").decode()
             self.examples.append(SkippedRow(row=row.number, code=row.code, detail=DETAILS[row.code], value=shown))
 
     @property

@@ -142,6 +142,11 @@ def test_nothing_is_listed_that_may_not_be_read(bench: Bench, tmp_path: Path) ->
         assert bench.error(dataset_id, uri).code == "not_allowed"
 
 
+def test_a_report_tells_no_credentials_of_a_row_that_is_left_out(bench: Bench) -> None:
+    told = bench.run(bench.dataset(), bench.put("m.csv", b"uri\nhttps://me:se@cret@host/a.jpg\n"))
+    assert [(row.code, row.value) for row in told.examples] == [("bad_uri", "https://...@host/a.jpg")]
+
+
 def test_the_data_folder_is_not_listed_with_the_folder_that_holds_it(tmp_path: Path, template: Path) -> None:
     bench = Bench(tmp_path, template, file={"roots": [str(tmp_path)]})
     uri = bench.put("a.jpg")
