@@ -28,6 +28,7 @@ class TritonPythonModel:
         self._parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self._inputs = [each["name"] for each in config["input"]]
         self._outputs = [each["name"] for each in config["output"]]
+        self._takes_any_size = any("-1" in map(str, each["dims"]) for each in config["input"])
         self._device = torch.device(_device(args))
         if self._device.type == "cuda":  # TF32 is not fp32, and kernels that race do not repeat
             torch.backends.cudnn.allow_tf32 = False
@@ -56,11 +57,18 @@ class TritonPythonModel:
             columns = [torch.cat([torch.from_numpy(array) for array in each]) for each in zip(*members, strict=True)]
             results = self._computed(columns)
         except Exception as error:  # the server goes on, and the client learns which model failed how
-            failed = pb_utils.TritonError(f"the model failed with {type(error).__name__}: {error}")
+            failed = self._failed(error)
             return [pb_utils.InferenceResponse(output_tensors=[], error=failed) for _ in members]
         sizes = [len(arrays[0]) for arrays in members]
         parts = zip(*(torch.split(values, sizes) for values in results), strict=True)
         return [pb_utils.InferenceResponse(self._tensors(part)) for part in parts]
+
+    def _failed(self, error: Exception) -> Any:
+        """Of a size that differs from sample to sample, an error may be of this one: to ask again would not help."""
+        of_the_size = self._takes_any_size and isinstance(error, RuntimeError)
+        of_the_size = of_the_size and not isinstance(error, torch.OutOfMemoryError)
+        code = pb_utils.TritonError.INVALID_ARG if of_the_size else pb_utils.TritonError.INTERNAL
+        return pb_utils.TritonError(f"the model failed with {type(error).__name__}: {error}", code)
 
     def _tensors(self, values: tuple[torch.Tensor, ...]) -> list[Any]:
         return [pb_utils.Tensor(name, each.numpy()) for name, each in zip(self._outputs, values, strict=True)]

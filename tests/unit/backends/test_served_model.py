@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[ServedModel, dict[str, Any], str, str]] = {
         "scores_of",
         "classes",
     ),
-    "boxes": (told(), {"scores_of": "boxes"}, "scores_of", "detector"),
+    "no boxes": (told(), {"scores_of": "boxes"}, "scores_of", "a detector gives 'box_scores'"),
 }
 
 
@@ -103,6 +103,14 @@ def test_a_model_may_give_embeddings_alone() -> None:
 
 def test_what_an_exported_model_s_scores_are_of_need_not_be_said_again() -> None:
     assert fit(told(**parameter("alaas_scores_of", "labels"))).features == [Feature.LABEL_PROBABILITIES]
+
+
+@pytest.mark.parametrize("told_by", ["settings", "server"])
+def test_a_detector_gets_one_image_a_request(told_by: str) -> None:
+    parameters = parameter("alaas_scores_of", "boxes") if told_by == "server" else {}
+    settings = {"scores_of": "boxes"} if told_by == "settings" else {}
+    made = fit(told(None, [output("box_scores"), output("embeddings")], **parameters), **settings)
+    assert (made.features, made.rows) == ([Feature.BOX_SCORES, Feature.EMBEDDINGS], 1)
 
 
 def test_an_input_that_may_be_left_out_is_left_out() -> None:

@@ -191,18 +191,38 @@ class Branches(nn.Module):
         return scores * 2 if scores.sum() > 0 else scores
 
 
-def test_a_model_that_cannot_be_captured_is_refused_and_leaves_nothing(tmp_path: Path, exported: Export) -> None:
-    path = saved(Branches(), tmp_path / "b.pt")
-    builder = f"{Path(__file__)}:Branches"
-    config = config_of(source="file", path=path, builder=builder, transform=TRANSFORM)
-    with pytest.raises(ModelError, match=r"torch\.export cannot capture it"):
-        exported(config)
+def branching_config(folder: Path) -> Config:
+    path, builder = saved(Branches(), folder / "b.pt"), f"{Path(__file__)}:Branches"
+    return config_of(source="file", path=path, builder=builder, transform=TRANSFORM)
+
+
+def test_code_that_cannot_be_captured_goes_along(tmp_path: Path, exported: Export) -> None:
+    written = exported(branching_config(tmp_path))
+    assert re.match(r"torch\.export cannot capture it \(GuardOnDataDependent", written.runs_own_code)
+    assert sorted(path.name for path in (written.folder / "1").iterdir()) == ["files", "model.json", "model.py"]
+    assert parameters(written)[names.PROGRAM] == "model.json"
+
+
+def test_a_detector_gives_boxes_of_one_image_of_any_size(tmp_path: Path, exported: Export) -> None:
+    written = exported(detector_config(tmp_path, max_boxes=7, batch_size=16))
+    text = (written.folder / "config.pbtxt").read_text()
+    assert "max_batch_size: 1\n" in text and "dims: 3\n  dims: -1\n  dims: -1\n" in text
+    assert 'name: "box_scores"\n  data_type: TYPE_FP32\n  dims: 7\n' in text
+    assert parameters(written)[names.SCORES_OF] == "boxes"
+
+
+@pytest.mark.parametrize("config", [branching_config, detector_config])
+def test_what_has_no_onnx_file_is_refused_and_leaves_nothing(
+    tmp_path: Path, exported: Export, config: Callable[[Path], Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.onnx, "export", _fails)
+    with pytest.raises(ModelError, match="--format python"):
+        exported(config(tmp_path), "onnx")
     assert list((tmp_path / "repository").iterdir()) == []
 
 
-def test_a_detector_is_refused(tmp_path: Path, exported: Export) -> None:
-    with pytest.raises(ModelError, match="served by torch alone"):
-        exported(detector_config(tmp_path))
+def _fails(*_args: Any, **_options: Any) -> None:
+    raise RuntimeError
 
 
 @pytest.mark.parametrize("source", ["null", "triton"])
@@ -217,4 +237,4 @@ def test_model_py_knows_the_words_that_the_configuration_uses() -> None:
     words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     known = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
     assert {word for word in words if word.startswith("alaas_")} <= known
-    assert {names.INPUT, names.PROBABILITIES, names.EMBEDDINGS} <= words
+    assert {names.INPUT, names.PROBABILITIES, names.BOX_SCORES, names.EMBEDDINGS} <= words
