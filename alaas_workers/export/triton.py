@@ -105,7 +105,10 @@ def _program(model: LoadedModel, config: Config, opened: Collection[Path], folde
             return write_program(model, folder)
         except ModelError as error:
             why = error.detail.partition(": ")[2]
-        except RuntimeError as error:  # of the captured program, on batches that the model itself takes
+        except (
+            RuntimeError,
+            AssertionError,
+        ) as error:  # of the captured program, on batches that the model itself takes
             logger.warning("model %r: what torch.export captured fails", model.card.name, exc_info=True)
             why = f"what torch.export captured fails with {type(error).__name__}"
     (folder / EXPORTED).unlink(missing_ok=True)

@@ -65,7 +65,7 @@ class TritonPythonModel:
 
     def _failed(self, error: Exception) -> Any:
         """Of a size that differs from sample to sample, an error may be of this one: to ask again would not help."""
-        of_the_size = self._takes_any_size and isinstance(error, RuntimeError)
+        of_the_size = self._takes_any_size and isinstance(error, RuntimeError | AssertionError)  # a captured guard's
         of_the_size = of_the_size and not isinstance(error, torch.OutOfMemoryError)
         code = pb_utils.TritonError.INVALID_ARG if of_the_size else pb_utils.TritonError.INTERNAL
         return pb_utils.TritonError(f"the model failed with {type(error).__name__}: {error}", code)

@@ -79,7 +79,14 @@ class TritonServer:
         command = [str(start), *(f"--{name}={value}" for name, value in arguments.items())]
         environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"} | self._python_path
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.repository.parent,  # which models can import from
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._wait()
         return self
 
