@@ -62,10 +62,12 @@ class Submission:
         if self.request.uris is not None:
             self.check_pool(len(set(self.request.uris)))
 
-    def check_pool(self, unlabelled: int) -> None:
+    def check_pool(self, samples: int, labelled: int = 0) -> None:
         if self.is_import:
             return
-        if unlabelled == 0:
+        unlabelled = samples - labelled
+        # A scan may find all labelled, as in a pool that is begun with what one has; then it has nothing to do.
+        if unlabelled == 0 and (samples == 0 or self.request.kind != "scan"):
             field = "dataset_id" if self.request.uris is None else "uris"
             raise InvalidRequest("there is no unlabelled sample to choose from", field=field)
         if (self.request.budget or 0) > unlabelled:
@@ -106,7 +108,7 @@ def _accept(database: Database, job: Submission, dataset_id: str) -> tuple[JobRe
         _check_limit(connection, job)
         # No lock is needed: the row's numbers change in the transactions that add samples and labels, one by one.
         dataset = find(connection, job.owner, dataset_id)
-        job.check_pool(dataset.samples - dataset.labelled)
+        job.check_pool(dataset.samples, dataset.labelled)
         values = _row(job, dataset)
         connection.execute(insert(jobs).values(values))
         return to_record(connection.execute(select_jobs().where(jobs.c.id == values["id"])).one()), True

@@ -119,6 +119,15 @@ def test_an_object_that_changed_since_it_was_listed_says_so_until_it_is_imported
     assert fleet.client.query(2, dataset="stale").failed == []
 
 
+def test_a_pool_may_begin_with_samples_that_are_all_labelled(fleet: Fleet) -> None:
+    (fleet.folder / "seed.csv").write_text("uri,label\nimages/a.jpg,crow\nimages/b.jpg,owl\n")
+    manifest = str(fleet.folder / "seed.csv")
+    job = fleet.client.push_data(manifest, column="uri", label_column="label", dataset="seeds")
+    assert job.state is JobState.SUCCEEDED and fleet.client.dataset(job.dataset_id).labelled == 2
+    fleet.client.push_data([str(fleet.folder / "images" / "e.jpg")], dataset="seeds")
+    assert len(fleet.client.query(1, dataset="seeds")) == 1
+
+
 @pytest.mark.parametrize(
     ("uri", "code"),
     [("s3://other/images/", "not_allowed"), ("s3://pool/nothing/", "not_found"), ("file:///etc/", "not_allowed")],

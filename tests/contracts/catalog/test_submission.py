@@ -80,11 +80,13 @@ def test_an_empty_dataset_is_refused(catalog: Catalog) -> None:
     assert caught.value.field == "dataset_id"
 
 
-def test_a_dataset_that_is_all_labelled_is_refused(catalog: Catalog) -> None:
+def test_a_dataset_that_is_all_labelled_can_be_scanned_and_not_chosen_from(catalog: Catalog) -> None:
     dataset_id = new_dataset(catalog, 1)
     catalog.add_labels(OWNER, dataset_id, {uris(1)[0]: "cat"})
+    job, _ = submit(catalog, dataset_id=dataset_id, kind="scan", budget=None)
+    assert job.unlabelled == 0
     with pytest.raises(InvalidRequest) as caught:
-        submit(catalog, dataset_id=dataset_id, kind="scan", budget=None)
+        submit(catalog, dataset_id=dataset_id)
     assert caught.value.field == "dataset_id"
 
 
