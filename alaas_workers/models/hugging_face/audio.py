@@ -63,12 +63,14 @@ def _own_settings(name: str, folder: Path) -> dict[str, Any]:
 
 def _waveform(said: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
     # Where no file says so: models of this kind were trained with a mask, the others were not.
-    masks = said.get("return_attention_mask", False) if said else model.get("feat_extract_norm") == "layer"
+    by_layer = model.get("feat_extract_norm") == "layer"
+    masks = said.get("return_attention_mask", False) if said else by_layer
     return {
         "sample_rate": said.get("sampling_rate", 16_000),
         "seconds": WAVEFORM_SECONDS,
-        # Without a mask padding is heard: such a model gets none, as in a pipeline of transformers.
-        "length": "free" if masks else "exact",
+        # Without a mask padding is heard, and with one too where a group of channels is normalised over all of time:
+        # such a model gets none, as in a pipeline of transformers.
+        "length": "free" if masks and by_layer else "exact",
         "normalisation": "zero_mean_unit_variance" if said.get("do_normalize", True) else "none",
         "attention_mask": masks,
     }

@@ -68,6 +68,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         **{kind: save(root / kind, _speech(kind), masks) for kind in ("Wav2Vec2", "Hubert", "WavLM")},
         "group": save_wav2vec2(root / "group", masks=False, classes=3),
+        "group with a mask": save_wav2vec2(
+            root / "masked", classes=3, feat_extract_norm="group", do_stable_layer_norm=False
+        ),
         "AST": save(root / "AST", ast, _ast_extractor()),
         "Whisper": save(root / "Whisper", whisper, transformers.WhisperFeatureExtractor(**WHISPER_FEATURES)),
     }
@@ -86,7 +89,7 @@ def at_16_khz(sound: bytes) -> npt.NDArray[np.float32]:
     return np.asarray(resample_poly(values, 16_000, rate))
 
 
-KINDS = ["Wav2Vec2", "Hubert", "WavLM", "group", "AST", "Whisper"]
+KINDS = ["Wav2Vec2", "Hubert", "WavLM", "group", "group with a mask", "AST", "Whisper"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
