@@ -19,6 +19,7 @@ T = TypeVar("T")
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
 MAX_ANSWER_BYTES = 2**28
+_NOT_TAKEN = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "400", "413")  # the second and the last: too large to send
 _AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "408", "429", "502", "503", "504")
 
 
@@ -113,6 +114,6 @@ def raise_for(status: str, said: str) -> NoReturn:
         raise away()
     if status in ("NOT_FOUND", "404"):
         raise NotServed("the Triton server has no such model or version")
-    if status in ("INVALID_ARGUMENT", "400"):
+    if status in _NOT_TAKEN:
         raise Refused("the Triton server does not take what it was sent; the worker's log has its words")
     raise EngineFailed("the Triton server failed; the worker's log has its words")

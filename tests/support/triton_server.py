@@ -43,7 +43,7 @@ class TritonServer:
         self.repository = repository
         self.http_port, self.grpc_port = free_port(), free_port()
         self._explicit = explicit
-        self._python_path = {"PYTHONPATH": str(_ROOT)} if with_alaas else {}
+        self._folder = _ROOT if with_alaas else repository.parent  # which models import from, PYTHONPATH or not
         self._process: subprocess.Popen[bytes] | None = None
         self._memory = f"alaas-test-{secrets.token_hex(6)}"
         self._log = repository.parent / f"{repository.name}.log"
@@ -77,11 +77,11 @@ class TritonServer:
             "model-control-mode": "explicit" if self._explicit else "none",
         }
         command = [str(start), *(f"--{name}={value}" for name, value in arguments.items())]
-        environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"} | self._python_path
+        environment = {"HOME": str(self.repository.parent), "OMP_NUM_THREADS": "1"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=self.repository.parent,  # which models can import from
+                cwd=self._folder,
                 env=environment,
                 stdout=log,
                 stderr=log,
