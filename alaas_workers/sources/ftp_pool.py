@@ -76,13 +76,15 @@ class ServerConnections:
                 raise
 
     async def _wait_for_turn(self) -> None:
-        """As long as it takes: those before have a deadline each."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TURN_S):
-                    await self._permits.acquire()
-                    return
-            moves_on.get()()
+        """As long as it takes, first come, first served: those before have a deadline each."""
+        turn = asyncio.ensure_future(self._permits.acquire())
+        try:
+            while not (await asyncio.wait({turn}, timeout=TURN_S))[0]:
+                moves_on.get()()
+        except BaseException:
+            if not turn.cancel():  # it came at the last moment
+                self._permits.release()
+            raise
 
     def _kept(self) -> Connection | None:
         while self._idle:
