@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,5 +30,5 @@ def _listen() -> None:
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    if _listening and event == "open" and isinstance(args[0], str | os.PathLike):
-        _listening[-1].add(Path(os.fspath(args[0])))
+    if _listening and event == "open" and isinstance(args[0], str):  # others are numbers of open files, and bytes
+        _listening[-1].add(Path(args[0]))

@@ -98,7 +98,7 @@ def served(config: Config, server: TritonServer) -> Config:
 def selected(features: Mapping[Feature, Any], strategy: str) -> list[int]:
     count = len(next(iter(features.values())))
     pool = Pool([str(row) for row in range(count)], {feature.value: rows for feature, rows in features.items()}, seed=1)
-    return get_strategy(strategy).select(pool, 5).indices.tolist()
+    return [int(row) for row in get_strategy(strategy).select(pool, 5).indices]
 
 
 @pytest.mark.parametrize(
