@@ -24,7 +24,15 @@ def expanded(uris: Iterable[str], modality: str) -> Iterator[str]:
             found = True
             yield path
         if not found:
-            raise InvalidRequest(f"the folder {uri} holds no {KINDS[modality]}", field="uris")
+            raise InvalidRequest(f"the folder {uri} holds no {KINDS[modality]}{_others(folder)}", field="uris")
+
+
+def _others(folder: str) -> str:
+    """A hint for whoever forgot to say what the samples are."""
+    for modality, kind in KINDS.items():
+        if next(files_beneath(folder, modality), None) is not None:
+            return f"; it holds {kind}, which are pushed with the modality {modality}"
+    return ""
 
 
 def local_folder(uri: str) -> str | None:

@@ -65,7 +65,8 @@ class Columns:
         value = self.text or self.uri or self._by_default(names)
         is_text = value == self.text or (self.uri is None and value == TEXT)
         label = None if self.label is None else _place(self.label, names, "listing.label_column")
-        return Found(_place(value, names, self.value_field), label, is_text)
+        hint = "" if self.text or self.uri else "; name the column of URIs, or that of texts as text_column"
+        return Found(_place(value, names, self.value_field, hint), label, is_text)
 
     @property
     def value_field(self) -> str:
@@ -91,12 +92,13 @@ class Found(NamedTuple):
     is_text: bool
 
 
-def _place(name: str, names: Sequence[str], field: str) -> int:
+def _place(name: str, names: Sequence[str], field: str, hint: str = "") -> int:
     count = Counter(names)[name]
     if count > 1:
         raise ManifestError(f"the manifest has the column {name!r:.80} {count} times", field=field)
     if count == 0:
-        shown = ", ".join(f"{known:.60}" for known in names[:SHOWN_COLUMNS])
+        shown = ", ".join(f"{one:.60}" for one in names[:SHOWN_COLUMNS])
         more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
-        raise ManifestError(f"the manifest has no column {name!r:.80}; it has: {shown or 'none'}{more}", field=field)
+        known = f"it has: {shown or 'none'}{more}{hint}"
+        raise ManifestError(f"the manifest has no column {name!r:.80}; {known}", field=field)
     return list(names).index(name)

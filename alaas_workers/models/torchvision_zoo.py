@@ -4,6 +4,7 @@ classify, and those that detect.
 
 from __future__ import annotations
 
+import logging
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,6 +25,8 @@ from alaas_workers.models.built import (
 )
 from alaas_workers.models.scores import AS_IT_IS
 from alaas_workers.models.state_dict import load_into, read_state_dict
+
+logger = logging.getLogger(__name__)
 
 FILE_SUFFIXES = frozenset({".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"})
 
@@ -75,7 +78,10 @@ def build(context: BuildContext) -> Built:
 def _make(context: BuildContext, weights: Any) -> Any:
     from torchvision.models import get_model
 
-    use_hub_folder(context.config)
+    folder = use_hub_folder(context.config)
+    for key in ("weights", "progress"):
+        if key in context.settings.kwargs:
+            raise context.error("kwargs", f"it holds {key!r}, which is not for the builder; see the setting weights")
     # A detector's builder would fetch ImageNet's weights for its backbone where it is given none for the whole.
     backbone = {"weights_backbone": None} if weights is None and _detects(context.entry) else {}
     try:
@@ -83,6 +89,7 @@ def _make(context: BuildContext, weights: Any) -> Any:
             # The weights go through the builder: for some networks it sets more than the state dict holds.
             return get_model(context.entry, weights=weights, progress=False, **backbone | context.settings.kwargs)
     except (URLError, ConnectionError, TimeoutError):
+        logger.warning("model %r: its weights belong into %s", context.name, folder / "checkpoints")
         raise context.error(
             "weights",
             "its weights could not be fetched; put the file into the folder 'checkpoints' of torch_hub.dir,"

@@ -19,6 +19,7 @@ def default_settings(name: str, settings: ModelConfig) -> Any:
     if settings.modality == "vision":
         return USUAL
     raise ModelError(
-        f"model {name!r}: say how its input is made, since a Triton server does not tell it",
+        f"model {name!r}: a Triton server does not tell how its input is made; say so in its section"
+        f" {settings.modality!r}",
         field=f"models.{name}.{settings.modality}",
     )

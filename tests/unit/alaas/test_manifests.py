@@ -76,6 +76,11 @@ def test_a_missing_column_names_those_that_are_there(kind: str) -> None:
     assert caught.value.field == "listing.label_column"
 
 
+def test_a_manifest_without_the_usual_column_says_how_to_name_one() -> None:
+    with pytest.raises(ManifestError, match="no column 'uri'; it has: text, class; name the column of URIs, or"):
+        read(b"text,class\nhello,2\n", Columns(), "m.csv")
+
+
 def test_a_column_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ManifestError, match="'uri' 2 times"):
         read(b"uri,uri\na,b\n")

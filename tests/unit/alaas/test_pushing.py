@@ -60,7 +60,7 @@ def test_a_folder_of_another_modality_takes_its_suffixes(client: Client, server:
     fill(tmp_path, "a.jpg")
     client.push_data(tmp_path, modality="text")
     assert pushed(server) == [text.as_uri()]
-    with pytest.raises(errors.InvalidRequest, match="holds no sounds"):
+    with pytest.raises(errors.InvalidRequest, match="no sounds; it holds images, which are pushed with the modality"):
         client.push_data(tmp_path, modality="audio")
 
 

@@ -126,6 +126,7 @@ def test_unknown_weights_are_told_with_the_known_ones() -> None:
 
 def test_arguments_that_the_builder_does_not_take_are_told() -> None:
     assert _error(kwargs={"clases": 3}).field == "models.m.kwargs"
+    assert "see the setting weights" in _error(kwargs={"weights": None}).detail
 
 
 def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
