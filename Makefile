@@ -13,7 +13,7 @@ export PYTHON
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint chaos bench conformance serve lock
+.PHONY: help demo test slow lint chaos bench conformance serve lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ lint: $(STAMP) ## check style, imports, format and types
 	ruff check .
 	ruff format --check .
 	mypy
+
+slow: $(STAMP) $(TRITON) ## run the tests that make test leaves out because they take minutes
+	pytest -m slow $(ARGS)
 
 chaos: $(STAMP) $(TRITON) ## run all of the chaos trials; many minutes
 	pytest -m chaos $(ARGS)

@@ -26,10 +26,10 @@ def test_its_settings_are_settings(text: str) -> None:
     assert parse_config(full) and not warnings
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_its_commands_export_a_model_serve_it_and_choose_by_it(tmp_path: Path) -> None:
-    serve, query, export, tritonserver = COMMANDS
+    serve, query, export, tritonserver, docker = COMMANDS
+    assert docker.endswith(tritonserver.replace(" repository", "=/models"))  # there is no docker to try it with
     grpc, http, api = free_port(), free_port(), free_port()
     (tmp_path / "models.yml").write_text(EXPORT.replace("IMAGENET1K_V1", "null"))  # weights would be fetched
     (tmp_path / "triton.yml").write_text(POINT.replace("8001", str(grpc)))
