@@ -15,6 +15,7 @@ from alaas.jobs import Dataset, FailedSample, Job, Report
 from alaas.local_folders import expanded
 from alaas.pushing import Pushing
 from alaas.sent_texts import checked_texts
+from alaas.texts import text_of
 
 _SAMPLE_ID = re.compile("[0-9a-f]{32}")
 
@@ -130,7 +131,11 @@ class Client(Pushing):
         return self._selected(self.wait(job, timeout_s, progress=progress))
 
     def _selected(self, job: Job) -> Selected:
-        return Selected(self.report(job), self._given, job)
+        report = self.report(job)
+        if not self._given.has_texts and any(text_of(chosen.uri) is not None for chosen in report.selected):
+            # Of a pool that another client pushed. Who pushed such URIs as URIs gets them back.
+            self._given.has_texts = self.dataset(job.dataset_id).modality == "text"
+        return Selected(report, self._given, job)
 
     def _as_sent(
         self, policy: Mapping[str, Any] | None, progress: bool | None, in_place: bool = True

@@ -128,6 +128,13 @@ def test_a_pool_may_begin_with_samples_that_are_all_labelled(fleet: Fleet) -> No
     assert len(fleet.client.query(1, dataset="seeds")) == 1
 
 
+def test_another_client_gets_back_texts_as_texts(fleet: Fleet) -> None:
+    texts = ["one crow", "two owls & a jay"]
+    fleet.client.push_data(texts, modality="text", dataset="notes")
+    with fleet.rig.client() as other:
+        assert sorted(other.query(2, dataset="notes")) == texts
+
+
 @pytest.mark.parametrize(
     ("uri", "code"),
     [("s3://other/images/", "not_allowed"), ("s3://pool/nothing/", "not_found"), ("file:///etc/", "not_allowed")],
