@@ -22,8 +22,11 @@ from strategies import Pool, get_strategy
 from tests.support.detectors import detector_config
 from tests.support.images import jpeg
 from tests.support.onnx_models import onnx_config
+from tests.support.sound_models import sound_config, wav2vec2_config
+from tests.support.sounds import wav
 from tests.support.tiny_models import TRANSFORM, FlatNet, config_of, drop_config, saved, seeded, tiny_config
 from tests.support.tiny_texts import text, text_config
+from tests.support.tiny_vision import write_image_model
 from tests.support.triton_server import TritonServer, require_triton
 
 
@@ -65,6 +68,9 @@ KINDS: dict[str, Callable[[Path], Config]] = {
     "branches": branching_config,
     "detector": lambda folder: detector_config(folder, max_boxes=20),
     "text": lambda folder: text_config(folder, batch_size=8),
+    "sounds": lambda folder: sound_config(folder, batch_size=8),
+    "wav2vec2": lambda folder: wav2vec2_config(folder, masks=True, batch_size=8),
+    "vit": lambda folder: config_of(source="huggingface", repo=write_image_model(folder / "vit"), batch_size=8),
     "text_embeddings": lambda folder: text_config(folder, "BertModel", batch_size=8),
 }
 
@@ -87,12 +93,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 def served(config: Config, server: TritonServer) -> Config:
     """The same model, computed by the server."""
     (name, model), *_ = config.models.items()
-    keys = ("modality", "transform", "text", "batch_size", "scores_of", "repo")
+    keys = ("modality", "transform", "text", "audio", "batch_size", "scores_of", "repo")
     said = {key: value for key, value in model.model_dump(mode="json").items() if key in keys}
     triton = {"url": server.grpc}
     if model.source == "huggingface":
         return parse_config({"models": {name: said | {"source": "huggingface", "engine": "triton"}}, "triton": triton})
     return parse_config({"models": {name: said | {"source": "triton"}}, "triton": triton})
+
+
+def sample(modality: str, seed: int) -> bytes:
+    if modality == "text":
+        return text(seed)
+    return wav(0.3 + 0.05 * (seed % 3), seed=seed) if modality == "audio" else jpeg(20 + seed % 2, 16, seed=seed)
 
 
 def selected(features: Mapping[Feature, Any], strategy: str) -> list[int]:
@@ -112,7 +124,7 @@ def test_triton_gives_the_rows_of_the_engine_here(name: str, tmp_path: Path, ser
         if name in ALONE:
             path.unlink()
     server.load(name)
-    samples = [text(seed) if "text" in name else jpeg(20 + seed % 2, 16, seed=seed) for seed in range(21)]
+    samples = [sample(config.models[name].modality, seed) for seed in range(21)]
     transform = transform_for(name, config.models[name])
     arrays = [transform.preprocess(sample, SourcesConfig()) for sample in samples]
     there = open_backend(name, served(config, server))
